@@ -1,0 +1,56 @@
+# Every command a person types. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run cluster test unit e2e check lint types fmt lock clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make the virtual environment .venv from nothing but python3
+
+$(STAMP): pyproject.toml requirements.lock vgpu/__init__.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(STAMP) ## Start everything and tell the story live (ARGS=--once: exit when it is told)
+	$(BIN)/vgpu-autoscaler demo $(ARGS)
+
+cluster: $(STAMP) ## Keep a real control plane running and print the KUBECONFIG to export
+	$(BIN)/vgpu-autoscaler cluster $(ARGS)
+
+test: check unit e2e ## Run check, unit and end-to-end tests
+
+unit: $(STAMP) ## Run the unit tests (no cluster, under a minute)
+	$(BIN)/pytest -m "not e2e" $(PYTEST_ARGS)
+
+e2e: $(STAMP) ## Run the end-to-end tests on a real control plane
+	$(BIN)/pytest -m e2e $(PYTEST_ARGS)
+
+check: lint types ## Run ruff, mypy and import-linter
+
+lint: $(STAMP) ## Run ruff and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## Run mypy in strict mode
+	$(BIN)/mypy
+
+fmt: $(STAMP) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## Renew requirements.lock (needs uv on the PATH)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	  --python-version 3.11 --extra devcluster --group dev --upgrade pyproject.toml --output-file requirements.lock
+
+clean: ## Remove the virtual environment and tool caches (not the compiled control plane)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
