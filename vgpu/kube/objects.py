@@ -1,0 +1,144 @@
+"""The Kubernetes objects that are read, reduced to the fields that are used.
+
+Everything else in an object is skipped while decoding: that is what keeps a cache of ten thousand pods small.
+"""
+
+from typing import Any
+
+import msgspec
+
+from vgpu.naming import Owner
+
+
+class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
+    """Who owns an object; at most one owner of an object has `controller` set."""
+
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+
+
+class ObjectMeta(msgspec.Struct, frozen=True, rename="camel"):
+    """Object metadata. `labels` and `annotations` are None where the object has no such map at all."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    generate_name: str | None = None
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+
+class PartialObject(msgspec.Struct, frozen=True, rename="camel"):
+    """Any object, of which only the metadata matters."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
+class ResourceRequirements(msgspec.Struct, frozen=True, rename="camel"):
+    """What a container asks for: resource name to quantity, as written."""
+
+    limits: dict[str, str] | None = None
+    requests: dict[str, str] | None = None
+
+
+class Container(msgspec.Struct, frozen=True, rename="camel"):
+    """One container of a pod."""
+
+    name: str = ""
+    resources: ResourceRequirements = ResourceRequirements()
+
+
+class PodResourceClaim(msgspec.Struct, frozen=True, rename="camel"):
+    """A dynamic resource allocation claim; pods that have one are left alone."""
+
+    name: str = ""
+
+
+class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
+    """What a pod shall be."""
+
+    node_name: str = ""
+    containers: list[Container] = []
+    resource_claims: list[PodResourceClaim] | None = None
+
+
+class Condition(msgspec.Struct, frozen=True, rename="camel"):
+    """A condition in any object's status."""
+
+    type: str
+    status: str
+    reason: str | None = None
+    message: str | None = None
+    last_transition_time: str | None = None
+
+
+class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """What a pod is."""
+
+    phase: str = ""
+    start_time: str | None = None
+    pod_ip: str = msgspec.field(name="podIP", default="")
+    conditions: list[Condition] | None = None
+
+
+class Pod(msgspec.Struct, frozen=True, rename="camel"):
+    """A pod, as stored or as it stands in an admission review."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """What a node offers: resource name to quantity."""
+
+    capacity: dict[str, str] | None = None
+    allocatable: dict[str, str] | None = None
+
+
+class Node(msgspec.Struct, frozen=True, rename="camel"):
+    """A node; its labels name the GPU model."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    status: NodeStatus = NodeStatus()
+
+
+class ConfigMap(msgspec.Struct, frozen=True, rename="camel"):
+    """A ConfigMap."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    data: dict[str, str] | None = None
+
+
+class CustomObject(msgspec.Struct, frozen=True, rename="camel"):
+    """A TensorFusionWorkload or WorkloadProfile; `vgpu.api` knows what its spec means."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: dict[str, Any] = {}
+    status: dict[str, Any] = {}
+
+
+class HorizontalPodAutoscaler(msgspec.Struct, frozen=True, rename="camel"):
+    """An `autoscaling/v2` HorizontalPodAutoscaler."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: dict[str, Any] = {}
+    status: dict[str, Any] = {}
+
+
+def controller_of(metadata: ObjectMeta) -> Owner | None:
+    """The owner that manages the object (its reference has `controller: true`), or None."""
+    for reference in metadata.owner_references or ():
+        if reference.controller:
+            return Owner(
+                api_version=reference.api_version, kind=reference.kind, name=reference.name, uid=reference.uid
+            )
+    return None
