@@ -1,0 +1,40 @@
+"""What every service's own metrics registry begins with."""
+
+import platform
+from typing import Final
+
+from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessCollector
+
+import vgpu
+
+REQUEST_BUCKETS: Final = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
+"""Seconds; for histograms of answers that take from half a millisecond up to a webhook's time limit."""
+
+
+def new_registry(*, service: str) -> CollectorRegistry:
+    """A registry of its own for one service: process and garbage collector figures, and what is running.
+
+    Args:
+        service: The subcommand's name: recommender, webhook or metrics-adapter.
+    """
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    build = Info("vgpu_autoscaler_build", "What is running", registry=registry)
+    build.info({"service": service, "version": vgpu.__version__, "python": platform.python_version()})
+    return registry
