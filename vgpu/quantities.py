@@ -45,7 +45,7 @@ def parse_quantity(text: str | float | Decimal) -> Decimal:
 
     Args:
         text: a number with one of the suffixes n u m k M G T P E, Ki Mi Gi Ti Pi Ei, or an exponent (`1e3`),
-            as in `k8s.io/apimachinery/pkg/api/resource`; or the plain number that YAML makes of an unquoted one.
+            as in `k8s.io/apimachinery/pkg/api/resource`; or the number that YAML makes of an unquoted one.
 
     Raises:
         QuantityError: it is not a quantity; the message shows it and says what is allowed.
@@ -53,8 +53,8 @@ def parse_quantity(text: str | float | Decimal) -> Decimal:
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
         raise QuantityError(
-            f"{_short(text)} is not a quantity: a number with one of the suffixes "
-            "n, u, m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or an exponent is, like 500m, 13, 1.5 or 10Gi"
+            f"{_short(text)} is not a quantity: write a number like 13 or 1.5, "
+            "with a suffix if need be (n u m k M G T P E, Ki Mi Gi Ti Pi Ei), like 500m or 10Gi"
         )
     return _value(match["number"], match["suffix"])
 

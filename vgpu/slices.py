@@ -161,8 +161,8 @@ def limit_for(request: int, *, baseline_request: int, baseline_limit: int) -> tu
 def merge_rule(rule: VgpuSlice, histogram: VgpuSlice | None, current: VgpuSlice) -> VgpuSlice:
     """What a workload shall have while a cron rule is active.
 
-    For each resource the larger request of rule and histogram counts, and its limit goes with it. A field that
-    the rule does not name keeps its current value. No request of the result exceeds its limit.
+    For each resource the larger request of rule and histogram counts, and its limit goes with it. A field
+    that the rule does not name keeps its current value. No request of the result exceeds its limit.
 
     Args:
         rule: the slice that the active rule asks for.
