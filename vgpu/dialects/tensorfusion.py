@@ -42,8 +42,8 @@ class TensorFusionDialect:
     def write(self, pod: Pod, slice_: VgpuSlice) -> SliceEdit:
         """The annotations to set.
 
-        One that says the same in another notation is left as it is, and so is a malformed one: what its author
-        meant is not known, and the problem has been reported by `read`.
+        One that says the same in another notation is left as it is, and so is a malformed one: what its
+        author meant is not known, and `read` reports it.
         """
         annotations = pod.metadata.annotations or {}
         carried = self.read(pod).slice

@@ -1,0 +1,209 @@
+"""`autoScalingConfig`: vertical scaling, horizontal scaling and cron rules, with the documented defaults."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import Field, model_validator
+
+from vgpu.api.errors import Problem
+from vgpu.api.fields import (
+    AmountsField,
+    AmountsModel,
+    Count,
+    Fraction,
+    Model,
+    Ratio,
+    Seconds,
+    Share,
+    SliceField,
+    Through,
+    raise_problems,
+)
+from vgpu.schedule import Rule, validate_rule
+from vgpu.slices import Amounts, Resource, VgpuSlice
+
+_DAY: Final = 24 * 3600.0
+_MINUTE: Final = 60.0
+
+# What a workload is never cut below unless it says otherwise: 1 TFLOPS and 1 GiB.
+_LEAST: Final = Amounts(tflops=1000, vram=1 << 30)
+
+_TARGETS: Final[Mapping[str, frozenset[Resource]]] = {
+    "tflops": frozenset({Resource.TFLOPS}),
+    "compute": frozenset({Resource.TFLOPS}),
+    "vram": frozenset({Resource.VRAM}),
+    "all": frozenset(Resource),
+}
+
+
+def _at_least(model: AmountsModel) -> Amounts:
+    return Amounts(
+        tflops=_LEAST.tflops if model.tflops is None else model.tflops,
+        vram=_LEAST.vram if model.vram is None else model.vram,
+    )
+
+
+class AutoSetResources(Model):
+    """Vertical scaling: how recommendations are made from usage, and of which resources they are applied.
+
+    Durations are in seconds, percentiles and margins are fractions, ratios are of the baseline.
+    """
+
+    synonyms: ClassVar[Mapping[str, str]] = {
+        "targetcomputepercentile": "targetTflopsPercentile",
+        "lowerboundcomputepercentile": "lowerBoundTflopsPercentile",
+        "upperboundcomputepercentile": "upperBoundTflopsPercentile",
+        "marginfraction": "requestMarginFraction",
+        "historydataperiod": "historyLength",
+    }
+
+    enable: bool = False
+    target_resource: str = ""
+    target_tflops_percentile: Share = 0.9
+    lower_bound_tflops_percentile: Share = 0.5
+    upper_bound_tflops_percentile: Share = 0.95
+    target_vram_percentile: Share = 0.9
+    lower_bound_vram_percentile: Share = 0.5
+    upper_bound_vram_percentile: Share = 0.95
+    request_margin_fraction: Fraction = 0.15
+    confidence_interval: Seconds = _DAY
+    initial_delay_period: Seconds = 0.0
+    min_samples: Count = 30
+    update_threshold: Fraction = 0.0
+    min_allowed: Annotated[Amounts, Through(AmountsModel, _at_least, Amounts)] = _LEAST
+    max_allowed: AmountsField = Amounts()
+    min_compute_resources_ratio: Ratio | None = None
+    max_compute_resources_ratio: Ratio | None = None
+    min_vram_resources_ratio: Ratio | None = Field(default=None, alias="minVRAMResourcesRatio")
+    max_vram_resources_ratio: Ratio | None = Field(default=None, alias="maxVRAMResourcesRatio")
+    history_length: Seconds = _DAY
+    history_resolution: Seconds = _MINUTE
+    interval: Seconds | None = None
+
+    @property
+    def targets(self) -> frozenset[Resource]:
+        """The resources that `targetResource` names; none for a text that is empty or not known."""
+        return _TARGETS.get(self.target_resource.strip().lower(), frozenset())
+
+    def percentiles(self, resource: Resource) -> tuple[float, float, float]:
+        """The percentiles of target, lower bound and upper bound of a resource."""
+        if resource is Resource.TFLOPS:
+            return (
+                self.target_tflops_percentile,
+                self.lower_bound_tflops_percentile,
+                self.upper_bound_tflops_percentile,
+            )
+        return (
+            self.target_vram_percentile,
+            self.lower_bound_vram_percentile,
+            self.upper_bound_vram_percentile,
+        )
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        raise_problems(_out_of_order(self, _ORDERED))
+        return self
+
+
+# A field and the one that it must not exceed.
+_ORDERED: Final = (
+    ("lower_bound_tflops_percentile", "upper_bound_tflops_percentile"),
+    ("lower_bound_vram_percentile", "upper_bound_vram_percentile"),
+    ("min_compute_resources_ratio", "max_compute_resources_ratio"),
+    ("min_vram_resources_ratio", "max_vram_resources_ratio"),
+)
+
+
+def _out_of_order(model: Model, pairs: Iterable[tuple[str, str]]) -> Iterator[Problem]:
+    for lower, upper in pairs:
+        low, high = getattr(model, lower), getattr(model, upper)
+        if low is not None and high is not None and low > high:
+            yield Problem(_key(model, lower), f"{low:g} is above {_key(model, upper)} {high:g}")
+
+
+def _key(model: Model, name: str) -> str:
+    return type(model).model_fields[name].alias or name
+
+
+class AutoSetReplicas(Model):
+    """Horizontal scaling. Durations are in seconds, steps in pods; what is None is left to Kubernetes."""
+
+    enable: bool = False
+    target_tflops_of_limits: Ratio | None = Field(default=None, alias="targetTFlopsOfLimits")
+    evaluation_period: Seconds | None = None
+    scale_up_step: Count | None = None
+    scale_down_step: Count | None = None
+    scale_up_cool_down_time: Seconds | None = None
+    scale_down_cool_down_time: Seconds | None = None
+    min_replicas: Count = 1
+    max_replicas: Count = 10
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        raise_problems(_out_of_order(self, [("min_replicas", "max_replicas")]))
+        return self
+
+
+class CronScalingRule(Model):
+    """A cron rule as it is written. One that is disabled or misses name, start or end is no rule at all."""
+
+    enable: bool = False
+    name: str = ""
+    start: str = ""
+    end: str = ""
+    time_zone: str = ""
+    desired_resources: SliceField = VgpuSlice()
+    desired_replicas: Count | None = None
+
+    @classmethod
+    def prepared(cls, data: dict[str, object]) -> dict[str, object]:
+        """Nothing of a rule that is skipped, so that what it holds is no problem either."""
+        complete = data.get("enable") and all(data.get(key) for key in ("name", "start", "end"))
+        return data if complete else {}
+
+    @model_validator(mode="after")
+    def _can_be_evaluated(self) -> Self:
+        if self.enable:
+            validate_rule(self.rule())
+        return self
+
+    def rule(self) -> Rule:
+        """The rule as the schedule evaluates it."""
+        return Rule(
+            name=self.name,
+            start=self.start,
+            end=self.end,
+            time_zone=self.time_zone,
+            desired=self.desired_resources,
+            desired_replicas=self.desired_replicas,
+        )
+
+
+def _rules(written: Sequence[CronScalingRule]) -> tuple[Rule, ...]:
+    rules = tuple(rule.rule() for rule in written if rule.enable)
+    repeated = [name for name, count in Counter(rule.name for rule in rules).items() if count > 1]
+    if repeated:
+        names = ", ".join(f'"{name}"' for name in repeated)
+        raise ValueError(f"several enabled rules are named {names}; a name may stand for one rule only")
+    return rules
+
+
+class AutoScalingConfig(Model):
+    """Everything that scales a workload.
+
+    Attributes:
+        auto_set_resources: vertical scaling.
+        auto_set_replicas: horizontal scaling.
+        rules: the cron rules that are enabled and complete, each of them valid by itself.
+        external_scaler: the external scaler as it is written.
+        allow_both: apply TFLOPS recommendations although replicas scale on TFLOPS.
+    """
+
+    auto_set_resources: AutoSetResources = AutoSetResources()
+    auto_set_replicas: AutoSetReplicas = AutoSetReplicas()
+    rules: Annotated[tuple[Rule, ...], Through(list[CronScalingRule], _rules, tuple)] = Field(
+        default=(), alias="cronScalingRules"
+    )
+    external_scaler: dict[str, Any] | None = None
+    allow_both: bool = False

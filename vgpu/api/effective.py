@@ -1,0 +1,90 @@
+"""The spec that is in force for a pod: its profile with the pod's own annotations over it, field by field."""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Final
+
+from vgpu import annotations as keys
+from vgpu.slices import VgpuSlice
+
+_SWITCHES: Final = {"true": True, "false": False}
+
+_Json = dict[str, object]
+
+
+def effective_spec(
+    annotations: Mapping[str, str], profile_spec: Mapping[str, object] | None, slice_: VgpuSlice
+) -> dict[str, object]:
+    """The spec of the TensorFusionWorkload that belongs to a pod, as JSON.
+
+    Args:
+        annotations: the pod's annotations. A switch that is neither "true" nor "false" counts as not given.
+        profile_spec: the spec of the pod's WorkloadProfile, as stored; its keys are kept as they are spelt.
+        slice_: the slice that the pod asks for; a field that is None is taken from the profile.
+    """
+    spec: _Json = deepcopy(dict(profile_spec or {}))
+    for part, amounts in slice_.to_json().items():
+        for resource, quantity in amounts.items():
+            _set(spec, ("resources", part, resource), quantity)
+    for path, value in _overrides(annotations, spec):
+        _set(spec, ("autoScalingConfig", *path), value)
+    return spec
+
+
+def annotation_problems(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """One short sentence for each annotation that configures scaling and cannot be read."""
+    return tuple(
+        f'annotation {key}: {annotations[key]!r} is neither "true" nor "false"'
+        for key in (keys.AUTO_RESOURCES, keys.AUTOSCALE, keys.AUTO_REPLICAS)
+        if key in annotations and _switch(annotations, key) is None
+    )
+
+
+def _overrides(
+    annotations: Mapping[str, str], spec: Mapping[str, object]
+) -> Iterator[tuple[tuple[str, str], object]]:
+    """What the annotations say, as paths below `autoScalingConfig` and values."""
+    newer = _switch(annotations, keys.AUTOSCALE)
+    documented = _switch(annotations, keys.AUTO_RESOURCES)
+    enable = newer if documented is None else documented
+    if enable is not None:
+        yield ("autoSetResources", "enable"), enable
+    target = annotations.get(keys.AUTO_SCALE_TARGET_RESOURCE, annotations.get(keys.AUTOSCALE_TARGET))
+    if target is None and newer and enable and not _get(spec, _TARGET_RESOURCE):
+        target = "all"
+    if target is not None:
+        yield ("autoSetResources", "targetResource"), target
+    replicas = _switch(annotations, keys.AUTO_REPLICAS)
+    if replicas is not None:
+        yield ("autoSetReplicas", "enable"), replicas
+
+
+_TARGET_RESOURCE: Final = ("autoScalingConfig", "autoSetResources", "targetResource")
+
+
+def _switch(annotations: Mapping[str, str], key: str) -> bool | None:
+    return _SWITCHES.get(annotations.get(key, "").strip().lower())
+
+
+def _get(spec: object, path: tuple[str, ...]) -> object:
+    for step in path:
+        if not isinstance(spec, Mapping):
+            return None
+        spec = next((value for key, value in spec.items() if key.lower() == step.lower()), None)
+    return spec
+
+
+def _set(spec: _Json, path: tuple[str, ...], value: object) -> None:
+    """Set a field, in place, under whatever spelling its parents have; never two spellings of one key."""
+    step, *rest = path
+    same = [key for key in spec if key.lower() == step.lower()]
+    if not rest:
+        for key in same:
+            del spec[key]
+        spec[step] = value
+        return
+    spelt = step if step in spec or not same else same[0]
+    child = spec.get(spelt)
+    if not isinstance(child, dict):
+        child = spec[spelt] = {}
+    _set(child, tuple(rest), value)
