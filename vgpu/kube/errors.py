@@ -35,6 +35,15 @@ class MissingCrds(KubeError):
         self.names = tuple(names)
 
 
+class NotSynced(KubeError):
+    """The objects of a type could not be listed in time; `last_error` says why."""
+
+    def __init__(self, resource: str, timeout: float, last_error: KubeError | None) -> None:
+        reason = last_error or "kube-apiserver has not answered yet"
+        super().__init__(f"{resource} could not be listed within {timeout:g} s: {reason}")
+        self.last_error = last_error
+
+
 class BadAnswer(KubeError):
     """An answer that is not what the API promises, perhaps from something that is not kube-apiserver."""
 

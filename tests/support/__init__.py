@@ -1,0 +1,1 @@
+"""Builders and fakes with behaviour that the tests share."""

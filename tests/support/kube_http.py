@@ -1,0 +1,165 @@
+"""How the fake kube-apiserver understands requests and words answers; `fake_kube` is the server around it."""
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jsonpatch
+
+from tests.support.kube_store import Change, KubeStore, Manager, Object, Refused, merge_patch
+from tests.support.selectors import field_predicate, label_predicate
+from vgpu.kube import resources
+from vgpu.kube.resources import ResourceType
+
+_PATH = re.compile(
+    r"^/(?:api|apis/(?P<group>[^/]+))/(?P<version>v[^/]+)"
+    r"(?:/namespaces/(?P<namespace>[^/]+)(?=/.))?/(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?(?:/(?P<subresource>[^/]+))?$"
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asked; `body` is decoded JSON or None."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+class KubeApi:
+    """Reads and writes of the store, as the API words them."""
+
+    def __init__(self, store: KubeStore) -> None:
+        self.store = store
+        self.served = {value for value in vars(resources).values() if isinstance(value, ResourceType)}
+        self.pages: dict[str, list[Object]] = {}
+        self._serial = itertools.count()
+
+    def locate(self, path: str) -> tuple[ResourceType, str, str, str | None]:
+        if (found := _PATH.match(path)) is not None:
+            parts = found.groupdict()
+            for resource in self.served:
+                if (resource.group, resource.plural) == (parts["group"] or "", parts["plural"]):
+                    return resource, parts["namespace"] or "", parts["name"] or "", parts["subresource"]
+        raise Refused(404, "NotFound", "the server could not find the requested resource")
+
+    def discovery(self, group: str, version: str) -> Object:
+        found = [served for served in self.served if (served.group, served.version) == (group, version)]
+        if not found:
+            raise Refused(404, "NotFound", "the server could not find the requested resource")
+        listed = [{"name": each.plural, "kind": each.kind, "namespaced": each.namespaced} for each in found]
+        return {"kind": "APIResourceList", "groupVersion": version, "resources": listed}
+
+    def answer(self, asked: Request) -> Object:
+        """Everything but watches and discovery."""
+        resource, namespace, name, subresource = self.locate(asked.path)
+        if asked.method != "GET":
+            return self._write(asked, resource, namespace, name, subresource)
+        if not name:
+            return self._list(asked, resource, namespace)
+        return view(asked, self.store.read(resource, namespace, name))
+
+    def _list(self, asked: Request, resource: ResourceType, namespace: str) -> Object:
+        token, limit = asked.query.get("continue"), int(asked.query.get("limit", "0"))
+        if token and token not in self.pages:
+            raise Refused(410, "Expired", "the provided continue parameter is too old")
+        if token:
+            items, revision = self.pages.pop(token), int(token.split("-")[0])
+        else:
+            items, revision = self.store.list(resource, namespace), self.store.revision
+            items = [view(asked, item) for item in items if selected(asked, item)]
+        metadata: Object = {"resourceVersion": str(revision)}
+        if limit and len(items) > limit:
+            metadata["continue"] = f"{revision}-{next(self._serial)}"
+            self.pages[metadata["continue"]] = items[limit:]
+            items = items[:limit]
+        return {"kind": f"{resource.kind}List", "apiVersion": "v1", "metadata": metadata, "items": items}
+
+    def _write(
+        self, asked: Request, resource: ResourceType, namespace: str, name: str, subresource: str | None
+    ) -> Object:
+        content_type = asked.headers.get("Content-Type", "")
+        applying = content_type == "application/apply-patch+yaml"
+        agent = asked.headers.get("User-Agent", "unknown").split("/")[0]
+        who = asked.query.get("fieldManager", agent)
+        manager: Manager = (who, "Apply" if applying else "Update", subresource or "")
+        if asked.method == "POST":
+            return self.store.create(resource, namespace, asked.body, manager)
+        if asked.method == "DELETE":
+            return self.store.delete(resource, namespace, name)
+        if asked.method == "PUT":
+            self.store.read(resource, namespace, name)
+            return self.store.update(resource, namespace, asked.body, manager, subresource=subresource)
+        if applying:
+            force = asked.query.get("force") == "true"
+            return self.store.apply(
+                resource, namespace, name, asked.body, manager, force=force, subresource=subresource
+            )
+        old = self.store.read(resource, namespace, name)
+        new = _patched(content_type, old, asked.body)
+        return self.store.update(resource, namespace, new, manager, subresource=subresource)
+
+
+def _patched(content_type: str, old: Object, patch: Any) -> Object:
+    if content_type == "application/merge-patch+json":
+        merged: Object = merge_patch(old, patch)
+        return merged
+    if content_type == "application/json-patch+json":
+        try:
+            result: Object = jsonpatch.apply_patch(old, patch)
+        except jsonpatch.JsonPatchException as error:
+            raise Refused(422, "Invalid", str(error)) from error
+        return result
+    raise Refused(
+        415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {content_type}"
+    )
+
+
+def selected(asked: Request, obj: Object) -> bool:
+    labels = obj["metadata"].get("labels") or {}
+    if not label_predicate(asked.query.get("labelSelector", ""))(labels):
+        return False
+    return field_predicate(asked.query.get("fieldSelector", ""))(obj)
+
+
+def view(asked: Request, obj: Object) -> Object:
+    if "as=PartialObjectMetadata" not in asked.headers.get("Accept", ""):
+        return obj
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
+def event(asked: Request, change: Change, namespace: str) -> Object | None:
+    either = change.new or change.old or {}
+    if namespace and either["metadata"].get("namespace") != namespace:
+        return None
+    before = change.old is not None and selected(asked, change.old)
+    after = change.new is not None and selected(asked, change.new)
+    if not before and not after:
+        return None
+    shown = dict((change.new if after else change.old) or {})
+    shown["metadata"] = {**shown["metadata"], "resourceVersion": str(change.revision)}
+    kind = ("MODIFIED" if before else "ADDED") if after else "DELETED"
+    return {"type": kind, "object": view(asked, shown)}
+
+
+def bookmark(resource: ResourceType, revision: int) -> Object:
+    metadata = {"resourceVersion": str(revision), "creationTimestamp": None}
+    return {
+        "type": "BOOKMARK",
+        "object": {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata},
+    }
+
+
+def status_body(code: int, reason: str, message: str) -> Object:
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }

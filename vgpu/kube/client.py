@@ -1,0 +1,315 @@
+"""The Kubernetes client of all services: typed reads, watches, writes and server-side apply.
+
+Configuration (kubeconfig, service account, exec plugins) is kubernetes-asyncio's; requests go through one
+aiohttp session; answers are decoded by msgspec straight from bytes into the fields of the type asked for.
+"""
+# ruff: noqa: A002 - `type` is what the caller asks to get, and reads better than any other word
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Self, TypeAlias, TypeVar
+
+import msgspec
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from vgpu.kube.credentials import Credentials
+from vgpu.kube.errors import (
+    ApiError,
+    ApiUnreachable,
+    Gone,
+    MissingCrds,
+    NotFound,
+    ServerFailure,
+    Throttled,
+    Unauthorized,
+)
+from vgpu.kube.objects import PartialObject
+from vgpu.kube.patches import PatchOperation
+from vgpu.kube.resources import ResourceType
+from vgpu.kube.transport import JSON, Call, Transport
+from vgpu.kube.wire import WatchEvent, decode, decode_event, decode_page
+
+T = TypeVar("T")
+Body = Mapping[str, Any]
+Listing: TypeAlias = tuple[list[T], str]
+
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+# kube-apiserver sends a bookmark about every minute: after two without one the connection is dead.
+_WATCH_SILENCE = 130.0
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _ApiResourceList(msgspec.Struct):
+    resources: list[_Named] = []
+
+
+class KubeClient:
+    """A connection to one kube-apiserver; an async context manager.
+
+    Every request has a timeout. Idempotent requests are repeated a bounded number of times when the server is
+    throttling, in trouble or cut off. All methods raise `vgpu.kube.errors.KubeError`.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @classmethod
+    async def connect(
+        cls,
+        *,
+        kubeconfig: Path | None = None,
+        user_agent: str,
+        timeout: float = 10.0,  # noqa: ASYNC109 - of later requests
+    ) -> Self:
+        """Load the credentials; nothing is sent yet (see `wait_reachable`).
+
+        Args:
+            kubeconfig: None for $KUBECONFIG, the pod's service account or ~/.kube/config, whichever is there.
+            user_agent: how kube-apiserver's audit log and metrics name this client.
+            timeout: seconds for each request.
+
+        Raises:
+            KubeConfigError: naming the file, and what is wrong with it.
+        """
+        credentials = await Credentials.load(kubeconfig)
+        return cls(Transport(credentials, user_agent=user_agent, timeout=timeout))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.close()
+
+    @property
+    def server(self) -> str:
+        """The address of kube-apiserver."""
+        return self._transport.credentials.server
+
+    async def get(
+        self,
+        resource: ResourceType,
+        name: str,
+        *,
+        namespace: str | None = None,
+        type: type[T],
+        metadata_only: bool = False,
+    ) -> T:
+        """One object; `metadata_only` keeps the rest from being sent (always so for PartialObject)."""
+        accept = _METADATA if metadata_only or type is PartialObject else JSON
+        call = Call("GET", resource.path(namespace, name), accept=accept)
+        return decode(call, type, await self._transport.send(call))
+
+    async def list(
+        self,
+        resource: ResourceType,
+        *,
+        type: type[T],
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        page_size: int = 500,
+    ) -> Listing[T]:
+        """All objects, and the resource version to watch from."""
+        call = Call(
+            "GET",
+            resource.path(namespace),
+            _selection(label_selector, field_selector),
+            accept=_METADATA_LIST if type is PartialObject else JSON,
+        )
+        try:
+            return await self._list_pages(call, type, page_size)
+        except Gone:  # a later page expired: take all at once instead, as client-go does
+            return await self._list_pages(call, type, 0)
+
+    async def watch(
+        self,
+        resource: ResourceType,
+        *,
+        type: type[T],
+        resource_version: str,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        timeout: float = 300.0,  # noqa: ASYNC109 - the server's, sent as timeoutSeconds
+    ) -> AsyncGenerator[WatchEvent[T], None]:
+        """Events after a resource version, until the server ends the watch after `timeout` seconds.
+
+        Raises:
+            Gone: the resource version is too old; list again.
+            ApiUnreachable: the connection broke, or fell silent for longer than bookmarks let it.
+        """
+        params = {
+            **_selection(label_selector, field_selector),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, round(timeout))),
+        }
+        accept = _METADATA if type is PartialObject else JSON
+        call = Call("GET", resource.path(namespace), params, accept=accept)
+        silence = min(_WATCH_SILENCE, timeout + self._transport.timeout)
+        async with aclosing(self._transport.lines(call, silence=silence)) as lines:
+            async for line in lines:
+                if line:
+                    yield decode_event(call, type, line)
+
+    async def create(
+        self, resource: ResourceType, body: Body, *, namespace: str | None = None
+    ) -> dict[str, Any]:
+        """Create an object; AlreadyExists when there is one."""
+        return await self._write("POST", resource.path(namespace), body)
+
+    async def replace(
+        self,
+        resource: ResourceType,
+        name: str,
+        body: Body,
+        *,
+        namespace: str | None = None,
+        subresource: str | None = None,
+    ) -> dict[str, Any]:
+        """Replace an object; Conflict when `body` carries a resource version that is no longer the newest."""
+        return await self._write("PUT", resource.path(namespace, name, subresource), body)
+
+    async def delete(self, resource: ResourceType, name: str, *, namespace: str | None = None) -> None:
+        """Delete an object, and in the background what it owns; NotFound when there is none."""
+        await self._transport.send(Call("DELETE", resource.path(namespace, name)))
+
+    async def apply(
+        self,
+        resource: ResourceType,
+        name: str,
+        body: Body,
+        *,
+        namespace: str | None = None,
+        field_manager: str,
+        force: bool = False,
+        subresource: str | None = None,
+    ) -> dict[str, Any]:
+        """Server-side apply: `body` is all that `field_manager` wants to own; the object is made when absent.
+
+        Raises:
+            Conflict: another manager owns one of the fields with another value, and `force` is not set.
+        """
+        metadata = {**body.get("metadata", {}), "name": name}
+        body = {**body, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+        params = {"fieldManager": field_manager, "force": "true" if force else "false"}
+        path = resource.path(namespace, name, subresource)
+        return await self._write("PATCH", path, body, "application/apply-patch+yaml", params)
+
+    async def merge_patch(
+        self,
+        resource: ResourceType,
+        name: str,
+        body: Body,
+        *,
+        namespace: str | None = None,
+        subresource: str | None = None,
+    ) -> dict[str, Any]:
+        """JSON merge patch (RFC 7386); a resource version in `body` makes an outdated one a Conflict."""
+        path = resource.path(namespace, name, subresource)
+        return await self._write("PATCH", path, body, "application/merge-patch+json")
+
+    async def json_patch(
+        self,
+        resource: ResourceType,
+        name: str,
+        operations: Sequence[PatchOperation],
+        *,
+        namespace: str | None = None,
+        subresource: str | None = None,
+    ) -> dict[str, Any]:
+        """JSON patch (RFC 6902)."""
+        path = resource.path(namespace, name, subresource)
+        return await self._write("PATCH", path, operations, "application/json-patch+json")
+
+    async def raw_get(self, path: str) -> bytes:
+        """The body of any path, such as `/version` or an aggregated API's."""
+        return await self._transport.send(Call("GET", path))
+
+    async def wait_reachable(self, *, timeout: float) -> None:  # noqa: ASYNC109 - tenacity needs it as a number
+        """Wait until kube-apiserver says that it is ready.
+
+        Raises:
+            ApiUnreachable: it did not within `timeout` seconds.
+            Unauthorized: it is there, but refuses the credentials.
+        """
+        retrying = AsyncRetrying(
+            stop=stop_after_delay(timeout),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            retry=retry_if_exception_type((ApiUnreachable, ServerFailure, Throttled)),
+            reraise=True,
+        )
+        try:
+            await retrying(self._probe, min(timeout, self._transport.timeout))
+        except (ApiUnreachable, ServerFailure, Throttled) as error:
+            reason = error.reason if isinstance(error, ApiUnreachable) else str(error)
+            source = self._transport.credentials.source
+            raise ApiUnreachable(
+                self.server, f"{reason} (tried for {timeout:g} s; the address is from {source})"
+            ) from error
+
+    async def require_crds(self, *resources: ResourceType) -> None:
+        """Make sure that kube-apiserver serves these types (by discovery, which needs no permission).
+
+        Raises:
+            MissingCrds: naming those that it does not.
+        """
+        served = {
+            (group, version, plural)
+            for group, version in {(resource.group, resource.version) for resource in resources}
+            for plural in await self._served(f"/apis/{group}/{version}")
+        }
+        wanted = {(resource.group, resource.version, resource.plural): resource for resource in resources}
+        if missing := [resource.full_name for key, resource in wanted.items() if key not in served]:
+            raise MissingCrds(missing)
+
+    async def _served(self, path: str) -> set[str]:
+        call = Call("GET", path)
+        try:
+            found = decode(call, _ApiResourceList, await self._transport.send(call))
+        except NotFound:
+            return set()
+        return {resource.name for resource in found.resources}
+
+    async def _probe(self, seconds: float) -> None:
+        try:
+            await self._transport.send_once(Call("GET", "/readyz"), timeout=seconds)
+        except (Unauthorized, ServerFailure, Throttled):
+            raise
+        except ApiError:  # it answers; that health checks are hidden from us is no matter
+            return
+
+    async def _list_pages(self, call: Call, type: type[T], page_size: int) -> Listing[T]:
+        items: list[T] = []
+        params = dict(call.params)
+        if page_size:
+            params["limit"] = str(page_size)
+        while True:
+            answer = await self._transport.send(Call("GET", call.path, params, accept=call.accept))
+            page = decode_page(call, type, answer)
+            items += page.items or []
+            if not page.metadata.continue_:
+                return items, page.metadata.resource_version
+            params["continue"] = page.metadata.continue_
+
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        body: Body | Sequence[PatchOperation],
+        content_type: str = JSON,
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        call = Call(method, path, params or {}, body=msgspec.json.encode(body), content_type=content_type)
+        return decode(call, dict, await self._transport.send(call))
+
+
+def _selection(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
+    selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {key: value for key, value in selectors.items() if value}

@@ -1,0 +1,195 @@
+"""HTTP to kube-apiserver: one session, a timeout on everything, typed errors, bounded retries."""
+
+import ipaddress
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from vgpu.kube.credentials import Credentials
+from vgpu.kube.errors import (
+    ApiUnreachable,
+    BadAnswer,
+    ServerFailure,
+    Throttled,
+    Unauthorized,
+    error_from_answer,
+)
+
+JSON = "application/json"
+_ATTEMPTS = 4
+_LONGEST_RETRY_AFTER = 30.0
+# etcd holds at most 1.5 MiB an object by default; far above that, it is not a watch event.
+_LONGEST_LINE = 64 * 1024**2
+
+_log = structlog.get_logger(__name__)
+_backoff = wait_random_exponential(multiplier=0.2, max=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: HTTP method, URL path and what goes with it."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    content_type: str = JSON
+    accept: str = JSON
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice does no more than sending it once."""
+        return self.method != "POST"
+
+
+class Transport:
+    """Sends calls to one kube-apiserver."""
+
+    def __init__(self, credentials: Credentials, *, user_agent: str, timeout: float) -> None:
+        self.credentials = credentials
+        self.timeout = timeout
+        self._session = aiohttp.ClientSession(
+            headers={"User-Agent": user_agent},
+            # Like client-go: proxies of the environment, but never for a server on this machine.
+            trust_env=not _is_loopback(credentials.server),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def send(self, call: Call) -> bytes:
+        """The body of a successful answer; retried, a bounded number of times, where that is safe.
+
+        Raises:
+            KubeError: after the last attempt.
+        """
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=_wait,
+            retry=retry_if_exception(lambda error: _worth_retrying(call, error)),
+            before_sleep=lambda state: _log_retry(call, state),
+            reraise=True,
+        )
+        return await retrying(self._send_with_fresh_credentials, call)
+
+    async def send_once(self, call: Call, *, timeout: float) -> bytes:  # noqa: ASYNC109 - aiohttp keeps it
+        """The body of a successful answer within `timeout` seconds, without a second attempt."""
+        limits = aiohttp.ClientTimeout(total=timeout)
+        async with self._open(call, limits) as response:
+            return await response.read()
+
+    async def lines(self, call: Call, *, silence: float) -> AsyncGenerator[bytes, None]:
+        """The lines of an answer that goes on, of any length; `silence` seconds without a byte end it.
+
+        Raises:
+            ApiUnreachable: the connection broke or went silent.
+        """
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=self.timeout, sock_read=silence)
+        async with self._open(call, limits) as response:
+            # Not readline(): aiohttp's stops at a limit that a large object's event exceeds.
+            parts: list[bytes] = []
+            async for chunk in response.content.iter_any():
+                head, *rest = chunk.split(b"\n")
+                parts.append(head)
+                for part in rest:
+                    yield b"".join(parts)
+                    parts = [part]
+                if sum(map(len, parts)) > _LONGEST_LINE:
+                    raise BadAnswer(call.method, call.path, f"a line is longer than {_LONGEST_LINE} bytes")
+            yield b"".join(parts)
+
+    async def _send_with_fresh_credentials(self, call: Call) -> bytes:
+        try:
+            return await self.send_once(call, timeout=self.timeout)
+        except Unauthorized:
+            self.credentials = await self.credentials.reload()
+            return await self.send_once(call, timeout=self.timeout)
+
+    @asynccontextmanager
+    async def _open(self, call: Call, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
+        server = self.credentials.server
+        try:
+            async with self._session.request(
+                call.method,
+                server + call.path,
+                params=call.params,
+                data=call.body,
+                headers=await self._headers(call),
+                timeout=limits,
+                allow_redirects=False,
+                ssl=self._ssl(),
+                server_hostname=self.credentials.tls_server_name,
+                proxy=self.credentials.proxy,
+            ) as response:
+                if response.status not in {200, 201, 202}:
+                    raise error_from_answer(
+                        verb=call.method,
+                        path=call.path,
+                        code=response.status,
+                        body=await response.read(),
+                        retry_after=response.headers.get("Retry-After"),
+                    )
+                yield response
+        except TimeoutError as error:
+            seconds = limits.total or limits.sock_read or 0
+            raise ApiUnreachable(
+                server, f"{call.method} {call.path}: nothing within {seconds:g} seconds"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            text = str(error) or type(error).__name__
+            raise ApiUnreachable(server, f"{call.method} {call.path}: {text}") from error
+
+    async def _headers(self, call: Call) -> dict[str, str]:
+        headers = {"Accept": call.accept}
+        if call.body is not None:
+            headers["Content-Type"] = call.content_type
+        if authorization := await self.credentials.authorization():
+            headers["Authorization"] = authorization
+        return headers
+
+    def _ssl(self) -> ssl.SSLContext | bool:
+        return self.credentials.ssl_context or True
+
+
+def _is_loopback(server: str) -> bool:
+    host = urlsplit(server).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _worth_retrying(call: Call, error: BaseException) -> bool:
+    if isinstance(error, Throttled):  # turned away before anything was done
+        return True
+    return call.idempotent and isinstance(error, ServerFailure | ApiUnreachable)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None) or 0.0
+    return max(min(asked, _LONGEST_RETRY_AFTER), _backoff(state))
+
+
+def _log_retry(call: Call, state: RetryCallState) -> None:
+    _log.warning(
+        "request to kube-apiserver is repeated",
+        verb=call.method,
+        path=call.path,
+        attempt=state.attempt_number,
+        wait_seconds=round(state.upcoming_sleep, 3),
+        error=str(state.outcome.exception()) if state.outcome else "",
+    )
