@@ -1,0 +1,1 @@
+"""The recommender: turns GPU usage into decaying histograms, estimates and recommendations for each workload."""
