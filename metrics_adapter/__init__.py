@@ -1,0 +1,1 @@
+"""The metrics adapter: serves what GPU pods use to HorizontalPodAutoscalers and kubectl."""
