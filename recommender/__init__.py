@@ -1,1 +1,1 @@
-"""The recommender: turns GPU usage into decaying histograms, estimates and recommendations for each workload."""
+"""The recommender: turns the GPU usage of workloads into histograms, estimates and recommendations."""

@@ -1,7 +1,7 @@
 """From histograms to estimates: percentiles, safety margin, and bounds as wide as the samples are few.
 
 Follows the Vertical Pod Autoscaler (kubernetes/autoscaler, `pkg/recommender/logic/estimator.go`), truncations
-included. Arrays have shape (n,), one element for each workload, and amounts are whole milli-TFLOPS or bytes in
+included. Arrays have shape (n,), one element for each workload; amounts are whole milli-TFLOPS or bytes, in
 float64. Whatever goes in, what comes out is finite.
 """
 
@@ -48,8 +48,8 @@ def confidence(
 ) -> FloatArray:
     """How far the bounds can be trusted.
 
-    The smaller of lifespan / interval and samples / minutes in the interval: many samples that are young, or a
-    few that are old, do not make one confident.
+    The smaller of lifespan / interval and samples / minutes in the interval: many samples that are young, or
+    a few that are old, do not make one confident.
 
     Args:
         first: Time of the first TFLOPS sample, epoch seconds, NaN where there is none.
@@ -153,7 +153,7 @@ def _widened(
     confidences = np.abs(_within(np.asarray(confidences, np.float64), _MOST_CONFIDENT))
     with np.errstate(all="ignore"):
         factor = np.power(1 + multiplier / confidences, exponent)
-    # At confidence 0 the factor is infinite or 0. Infinity times nothing, too, is everything: nothing is known.
+    # At confidence 0 the factor is infinite or 0. Also of nothing infinity is the most: nothing is known.
     widened = _scaled(amount, factor, resource)
     return np.where(np.isinf(factor), _largest(resource), widened)
 
