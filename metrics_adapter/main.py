@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -16,9 +17,7 @@ from metrics_adapter.registration import Endpoint, register
 from metrics_adapter.settings import AdapterSettings
 from vgpu.annotations import GATE_SELECTOR
 from vgpu.certificates import ServingPair, issue_serving_pair, server_context
-from vgpu.errors import AutoscalerError
 from vgpu.kube.client import KubeClient
-from vgpu.kube.errors import KubeError
 from vgpu.kube.objects import Pod
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import PODS
@@ -36,34 +35,17 @@ async def run(settings: AdapterSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        AutoscalerError: the adapter cannot start; the message says why and what to do.
+        StartupError, KubeError, PrometheusError: the adapter cannot start; in an ExceptionGroup.
     """
-
-    async def until(stop: asyncio.Event) -> None:
-        await serve(settings, stop)
-
-    await run_until_signal(until)
+    await run_until_signal(partial(serve, settings))
 
 
 async def serve(settings: AdapterSettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, whatever is going on then; answers in flight are finished.
-
-    Raises:
-        AutoscalerError: the adapter cannot start.
-    """
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(_work(settings))
-            await stop.wait()
-            work.cancel()
-    except ExceptionGroup as group:
-        raise _cause(group) from group
-
-
-def _cause(error: Exception) -> Exception:
-    """What a person must read: the one error with a message for them, or all that went wrong."""
-    readable = error.split((AutoscalerError, KubeError))[0] if isinstance(error, ExceptionGroup) else None
-    return _cause(readable.exceptions[0]) if readable else error
+    """Serve until `stop` is set, whatever is going on then; answers in flight are finished."""
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(_work(settings))
+        await stop.wait()
+        work.cancel()
 
 
 async def _work(settings: AdapterSettings) -> None:

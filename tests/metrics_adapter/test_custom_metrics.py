@@ -134,8 +134,9 @@ def test_a_metric_selector_that_holds_without_labels_is_repeated_in_the_answer()
 
 @pytest.mark.parametrize("parameter", ["labelSelector", "metricLabelSelector"])
 def test_a_bad_selector_is_named(parameter: str) -> None:
+    query: dict[str, Any] = {parameter: "a in b"}
     with pytest.raises(BadSelector, match=f"unable to parse {parameter} 'a in b'"):
-        ask(table_with({"a": 1.0}), **{parameter: "a in b"})
+        ask(table_with({"a": 1.0}), **query)
 
 
 def test_a_comparison_cannot_select_metrics() -> None:
@@ -158,9 +159,9 @@ def test_a_comparison_cannot_select_metrics() -> None:
         ),
     ],
 )
-def test_what_is_not_there_is_named(request_: dict[str, str], message: str) -> None:
+def test_what_is_not_there_is_named(request_: dict[str, Any], message: str) -> None:
     with pytest.raises(MetricNotFound) as caught:
-        ask(table_with({"a": 1.0}), **request_)  # type: ignore[arg-type]
+        ask(table_with({"a": 1.0}), **request_)
     assert str(caught.value) == message
 
 

@@ -1,0 +1,209 @@
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from metrics_adapter.errors import FrontProxyUnknown, RegistrationRefused, UnknownPreset
+from metrics_adapter.main import serve
+from metrics_adapter.settings import AdapterSettings
+from tests.support.adapter import Authority, authentication_config_map, pod_object
+from tests.support.fake_kube import FakeKube
+from tests.support.fake_prometheus import FakePrometheus
+from tests.support.waiting import until
+from vgpu.kube.errors import ApiUnreachable
+from vgpu.kube.resources import API_SERVICES, CONFIG_MAPS, PODS, SERVICES
+from vgpu.prometheus import BadQuery
+
+TFLOPS = "tf_worker_usage_compute_tflops"
+USER = {"X-Remote-User": "admin"}
+UTILIZATION = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/pods/*/gpu_utilization"
+NAME = "v1beta2.custom.metrics.k8s.io"
+
+
+class World:
+    """A cluster, a Prometheus, and the adapter between them."""
+
+    def __init__(self, kube: FakeKube, prometheus: FakePrometheus) -> None:
+        self.kube = kube
+        self.prometheus = prometheus
+        self.authority = Authority.create()
+        kube.put(CONFIG_MAPS, authentication_config_map(self.authority))
+
+    def use(self, pod: str, used: float, **options: Any) -> None:
+        """Have a pod run that used so many TFLOPS just now."""
+        if self.kube.find(PODS, "default", pod) is None:
+            self.kube.put(PODS, pod_object(pod, created=time.time() - 600, **options))
+        labels = {"namespace": "default", "pod": pod, "uuid": "GPU-0"}
+        self.prometheus.add(TFLOPS, labels, [(time.time() - 0.1, used)])
+
+    def settings(self, **options: Any) -> AdapterSettings:
+        given = {
+            "kubeconfig": self.kube.kubeconfig,
+            "prometheus_url": self.prometheus.url,
+            "host": "127.0.0.1",
+            "port": 0,
+            "ops_host": "127.0.0.1",
+            "ops_port": 0,
+            "interval": 0.05,
+            "startup_timeout": 2,
+            "registration": True,
+            **options,
+        }
+        return AdapterSettings(**given)
+
+    @asynccontextmanager
+    async def adapter(self, tmp_path: Path, **options: Any) -> AsyncIterator[aiohttp.ClientSession]:
+        """Run it until the block ends, and ask it as the aggregator of kube-apiserver does."""
+        stop = asyncio.Event()
+        running = asyncio.create_task(serve(self.settings(**options), stop))
+        await until(lambda: running.done() or self.kube.find(API_SERVICES, "", NAME))
+        spec = self.kube.get(API_SERVICES, "", NAME)["spec"]
+        context = self.authority.client(tmp_path, server_ca=base64.b64decode(spec["caBundle"]))
+        url = f"https://localhost:{spec['service']['port']}"
+        connector = aiohttp.TCPConnector(ssl=context)
+        async with aiohttp.ClientSession(url, connector=connector, headers=USER) as session:
+            yield session
+        stop.set()
+        async with asyncio.timeout(5):
+            await running
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    async with FakeKube() as kube, FakePrometheus() as prometheus:
+        yield World(kube, prometheus)
+
+
+async def eventually(session: aiohttp.ClientSession, path: str, wanted: Any) -> None:
+    """Ask until the values of the answer are `wanted`, or its status is."""
+    answered: Any = None
+    try:
+        async with asyncio.timeout(5):
+            while answered != wanted:
+                async with session.get(path) as response:
+                    body = json.loads(await response.read())
+                    answered = response.status
+                    if response.status == 200:
+                        answered = {item["describedObject"]["name"]: item["value"] for item in body["items"]}
+    except TimeoutError:
+        pytest.fail(f"{path} is {answered}, not {wanted}")
+
+
+async def failure_of(settings: AdapterSettings) -> BaseException:
+    """What the adapter ends with, out of its task groups."""
+    with pytest.raises(BaseException) as caught:
+        await serve(settings, asyncio.Event())
+    error: BaseException = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def test_a_running_gated_pod_has_its_utilization(tmp_path: Path) -> None:
+    async with world() as made:
+        made.use("a", 5.0)
+        made.use("b", 5.0, tflops="20")
+        async with made.adapter(tmp_path) as session:
+            await eventually(session, UTILIZATION, {"a": "50", "b": "25"})
+
+
+async def test_a_pod_that_comes_and_one_that_goes_are_followed(tmp_path: Path) -> None:
+    async with world() as made:
+        made.use("a", 5.0)
+        async with made.adapter(tmp_path) as session:
+            await eventually(session, UTILIZATION, {"a": "50"})
+            made.use("b", 1.0)
+            await eventually(session, UTILIZATION, {"a": "50", "b": "10"})
+            made.kube.delete(PODS, "default", "a")
+            await eventually(session, UTILIZATION, {"b": "10"})
+
+
+async def test_a_prometheus_that_is_away_at_the_start_gives_errors_until_it_is_there(tmp_path: Path) -> None:
+    async with world() as made:
+        made.use("a", 5.0)
+        await made.prometheus.stop()
+        async with made.adapter(tmp_path) as session:
+            await eventually(session, UTILIZATION, 503)
+            await made.prometheus.start()
+            await eventually(session, UTILIZATION, {"a": "50"})
+
+
+async def test_when_prometheus_stops_the_values_become_too_old_and_then_are_errors(tmp_path: Path) -> None:
+    async with world() as made, made.adapter(tmp_path, freshness=1.5) as session:
+        made.use("a", 5.0)
+        await eventually(session, UTILIZATION, {"a": "50"})
+        await made.prometheus.stop()
+        await eventually(session, UTILIZATION, 503)
+
+
+async def test_without_register_nothing_is_written_to_the_cluster(tmp_path: Path) -> None:
+    async with world() as made:
+        stop = asyncio.Event()
+        running = asyncio.create_task(serve(made.settings(registration=False), stop))
+        await until(lambda: len(made.prometheus.requests) >= 6)
+        stop.set()
+        await running
+        assert made.kube.writes() == []
+        assert made.kube.find(SERVICES, "vgpu-autoscaler", "vgpu-autoscaler-metrics-adapter") is None
+
+
+async def test_it_stops_at_once_while_it_still_waits_for_the_cluster() -> None:
+    async with world() as made:
+        made.kube.fail("/readyz", code=503, times=1_000)
+        stop = asyncio.Event()
+        running = asyncio.create_task(serve(made.settings(startup_timeout=60), stop))
+        await until(lambda: made.kube.requests)
+        stop.set()
+        async with asyncio.timeout(2):
+            await running
+
+
+async def test_an_api_service_of_another_ends_the_start_with_its_name() -> None:
+    async with world() as made:
+        other = {"group": "custom.metrics.k8s.io", "service": {"namespace": "monitoring", "name": "other"}}
+        made.kube.put(API_SERVICES, {"metadata": {"name": NAME}, "spec": other})
+        error = await failure_of(made.settings())
+        assert isinstance(error, RegistrationRefused)
+        assert "Service monitoring/other" in str(error)
+
+
+async def test_a_cluster_without_a_front_proxy_ends_the_start() -> None:
+    async with world() as made:
+        made.kube.delete(CONFIG_MAPS, "kube-system", "extension-apiserver-authentication")
+        error = await failure_of(made.settings(startup_timeout=0.2))
+        assert isinstance(error, FrontProxyUnknown)
+
+
+async def test_a_query_that_prometheus_refuses_ends_the_start() -> None:
+    async with world() as made:
+        made.prometheus.answer_next(
+            400, b'{"status":"error","errorType":"bad_data","error":"unexpected character"}'
+        )
+        error = await failure_of(made.settings())
+        assert isinstance(error, BadQuery)
+        assert "setting 'preset'" in str(error)
+
+
+async def test_an_unknown_preset_is_named_with_those_that_are_known() -> None:
+    async with world() as made:
+        error = await failure_of(made.settings(preset="tensorfussion"))
+        assert isinstance(error, UnknownPreset)
+        assert str(error) == "setting 'preset' is 'tensorfussion': allowed are tensorfusion"
+
+
+async def test_a_cluster_that_does_not_answer_ends_the_start_with_its_address() -> None:
+    async with FakeKube() as kube:
+        kubeconfig = kube.kubeconfig.read_text()
+        url = kube.url
+    async with world() as made:
+        made.kube.kubeconfig.write_text(kubeconfig)
+        error = await failure_of(made.settings(startup_timeout=0.3))
+        assert isinstance(error, ApiUnreachable)
+        assert url in str(error)
