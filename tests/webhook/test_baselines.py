@@ -1,0 +1,89 @@
+import json
+
+from tests.support.admission import (
+    FRIDAY_NOON,
+    ORIGINAL,
+    THURSDAY,
+    THURSDAY_ANNOTATIONS,
+    FixedLookups,
+    annotations_after,
+    decided,
+    knowing,
+    patched,
+    slice_of,
+    web,
+)
+from tests.support.builders import (
+    Json,
+    slice_annotations,
+    slice_json,
+)
+from vgpu import annotations as keys
+
+
+def rewritten(lookups: FixedLookups | None = None) -> Json:
+    """A pod that the webhook has rewritten, as somebody copies it or a backup brings it back."""
+    subject = web()
+    return patched(subject, decided(subject, lookups or knowing()))
+
+
+def test_a_restored_pod_gets_the_newest_recommendation_and_keeps_its_original_slice() -> None:
+    subject = rewritten()
+    newer = slice_json(tflops_request="7", tflops_limit="14", vram_request="2Gi", vram_limit="4Gi")
+    annotations = annotations_after(subject, decided(subject, knowing(recommendation=newer)))
+    assert json.loads(annotations[keys.ORIGINAL_RESOURCES]) == ORIGINAL
+    assert annotations[keys.TFLOPS_REQUEST] == "7"
+    assert (
+        annotations[keys.APPLIED_RECOMMENDATION]
+        != subject["metadata"]["annotations"][keys.APPLIED_RECOMMENDATION]
+    )
+
+
+def test_a_restored_pod_gets_its_original_slice_when_nothing_is_applied_any_more() -> None:
+    subject = rewritten()
+    outcome = decided(subject, knowing({}))
+    annotations = annotations_after(subject, outcome)
+    assert slice_of(annotations) == slice_annotations()
+    assert keys.APPLIED_RECOMMENDATION not in annotations
+    assert decided(patched(subject, outcome), knowing({})).operations == ()
+
+
+def test_the_same_holds_for_a_pod_that_a_rule_had_rewritten() -> None:
+    lookups = knowing({"cronScalingRules": [THURSDAY]})
+    subject = rewritten(lookups)
+    assert slice_of(subject["metadata"]["annotations"]) == THURSDAY_ANNOTATIONS
+    outcome = decided(subject, lookups, now=FRIDAY_NOON)
+    assert slice_of(annotations_after(subject, outcome)) == slice_annotations()
+
+
+def test_an_edit_of_a_copied_template_is_not_taken_back() -> None:
+    """Someone copies a live pod, asks for 30 TFLOPS and opts out: the old record must not override that."""
+    subject = rewritten()
+    subject["metadata"]["annotations"] |= {
+        keys.TFLOPS_REQUEST: "30",
+        keys.TFLOPS_LIMIT: "30",
+        keys.AUTO_RESOURCES: "false",
+    }
+    annotations = annotations_after(subject, decided(subject, knowing()))
+    edited = slice_json(tflops_request="30", tflops_limit="30", vram_request="4Gi", vram_limit="8Gi")
+    assert annotations[keys.TFLOPS_REQUEST] == "30"
+    assert json.loads(annotations[keys.ORIGINAL_RESOURCES]) == edited
+    assert keys.APPLIED_RECOMMENDATION not in annotations
+
+
+def test_a_record_beside_a_slice_that_we_never_changed_is_made_anew() -> None:
+    stale = json.dumps(slice_json(tflops_request="1", tflops_limit="1"))
+    subject = web(annotations={keys.ORIGINAL_RESOURCES: stale})
+    annotations = annotations_after(subject, decided(subject))
+    assert json.loads(annotations[keys.ORIGINAL_RESOURCES]) == ORIGINAL
+
+
+def test_a_limit_that_a_rule_added_counts_as_asked_for_on_a_copied_pod() -> None:
+    """An annotation is never taken away, so what stays on the pod is what it asks for; and stays that way."""
+    lookups = knowing({"cronScalingRules": [THURSDAY]})
+    bare = web(tflops_limit=None)
+    copied = patched(bare, decided(bare, lookups))
+    outcome = decided(copied, lookups, now=FRIDAY_NOON)
+    after = patched(copied, outcome)
+    assert json.loads(after["metadata"]["annotations"][keys.ORIGINAL_RESOURCES])["limits"]["tflops"] == "99"
+    assert decided(after, lookups, now=FRIDAY_NOON).operations == ()
