@@ -50,11 +50,12 @@ class FakeKube:
         self.token = token
         self.requests: list[Request] = []
         self.bookmark_interval = 0.05
+        self.watch_seconds: float | None = None  # ends watches sooner than they ask for
         self.store = KubeStore()
         self.api = KubeApi(self.store)
         self._ssl_context, self._ca_pem = ssl_context, ca_pem
         self._faults: list[_Fault] = []
-        self._watches: set[web.Request] = set()
+        self._watches: set[asyncio.Transport] = set()
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -72,9 +73,13 @@ class FakeKube:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        self._directory.cleanup()
+
+    async def stop(self) -> None:
+        """Be away from now on: connections are refused."""
         self.drop_watches()
         await self._runner.cleanup()
-        self._directory.cleanup()
 
     @contextlib.asynccontextmanager
     async def client(self, *, timeout: float = 5.0) -> AsyncIterator[KubeClient]:  # noqa: ASYNC109
@@ -146,9 +151,8 @@ class FakeKube:
 
     def drop_watches(self) -> None:
         """Cut every open watch in the middle."""
-        for request in self._watches:
-            if request.transport is not None:
-                request.transport.abort()
+        for transport in self._watches:
+            transport.abort()
 
     def compact(self) -> None:
         """Forget the history: resumed watches and pages are answered with 410 Gone."""
@@ -220,9 +224,13 @@ class FakeKube:
         resource, namespace, *_ = self.api.locate(asked.path)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        ends = asyncio.get_running_loop().time() + float(asked.query.get("timeoutSeconds", "1800"))
+        seconds = float(asked.query["timeoutSeconds"]) if self.watch_seconds is None else self.watch_seconds
+        ends = asyncio.get_running_loop().time() + seconds
         revision = int(asked.query["resourceVersion"])
-        self._watches.add(request)
+        transport = request.transport
+        if transport is None:  # the client went away before it was answered
+            return response
+        self._watches.add(transport)
         try:
             while asyncio.get_running_loop().time() < ends:
                 changed, newest = self._changed, self.store.revision
@@ -240,7 +248,7 @@ class FakeKube:
         except ConnectionError:
             pass  # the client went away, or drop_watches cut the line
         finally:
-            self._watches.discard(request)
+            self._watches.discard(transport)
         return response
 
     def _notify(self) -> None:

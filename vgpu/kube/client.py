@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
 
 import msgspec
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from vgpu.kube.credentials import Credentials
 from vgpu.kube.errors import (
@@ -240,7 +240,7 @@ class KubeClient:
             Unauthorized: it is there, but refuses the credentials.
         """
         retrying = AsyncRetrying(
-            stop=stop_after_delay(timeout),
+            stop=stop_before_delay(timeout),
             wait=wait_random_exponential(multiplier=0.1, max=2),
             retry=retry_if_exception_type((ApiUnreachable, ServerFailure, Throttled)),
             reraise=True,
