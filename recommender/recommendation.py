@@ -110,7 +110,7 @@ def _waiting_for(
 ) -> str | None:
     """Why it is too early for a recommendation, or None."""
     if samples < config.min_samples or first_sample is None:
-        return f"Fewer than {max(config.min_samples, 1)} samples so far"
+        return f"Fewer than {config.min_samples} samples so far"
     if not now - first_sample >= config.initial_delay_period:
         return f"The first sample is less than initialDelayPeriod ({config.initial_delay_period:g}s) old"
     return None

@@ -1,0 +1,80 @@
+"""What has changed since the last pass, and a bell that rings for it."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from recommender.keys import WorkloadKey
+
+
+@dataclass(slots=True)
+class Batch:
+    """What to look at.
+
+    Attributes:
+        pods: namespace and name of pods that came, changed or went.
+        workloads: workloads that changed, or something that they depend on.
+        deleted_workloads: workloads that somebody deleted.
+        deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
+        profiles: namespace and name of profiles that changed.
+        everything: all workloads are to be looked at.
+    """
+
+    pods: set[tuple[str, str]] = field(default_factory=set)
+    workloads: set[WorkloadKey] = field(default_factory=set)
+    deleted_workloads: set[WorkloadKey] = field(default_factory=set)
+    deleted_hpas: set[WorkloadKey] = field(default_factory=set)
+    profiles: set[tuple[str, str]] = field(default_factory=set)
+    everything: bool = False
+
+
+class Changes:
+    """Collects changes until somebody takes them; bounded, since each object counts once."""
+
+    def __init__(self) -> None:
+        self._batch = Batch()
+        self._bell = asyncio.Event()
+
+    def pod(self, namespace: str, name: str) -> None:
+        """A pod came, changed or went."""
+        self._batch.pods.add((namespace, name))
+        self._bell.set()
+
+    def workload(self, key: WorkloadKey) -> None:
+        """A workload, or something that it depends on, changed."""
+        self._batch.workloads.add(key)
+        self._bell.set()
+
+    def deleted_workload(self, key: WorkloadKey) -> None:
+        """A workload was deleted."""
+        self._batch.deleted_workloads.add(key)
+        self.workload(key)
+
+    def deleted_hpa(self, key: WorkloadKey) -> None:
+        """A HorizontalPodAutoscaler was deleted."""
+        self._batch.deleted_hpas.add(key)
+        self._bell.set()
+
+    def profile(self, namespace: str, name: str) -> None:
+        """A profile came, changed or went."""
+        self._batch.profiles.add((namespace, name))
+        self._bell.set()
+
+    def everything(self) -> None:
+        """All workloads are to be looked at."""
+        self._batch.everything = True
+        self._bell.set()
+
+    def take(self) -> Batch:
+        """Everything collected so far, which then counts as seen."""
+        batch, self._batch = self._batch, Batch()
+        self._bell.clear()
+        return batch
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for a change, at most so long; whether there is one."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,134 @@
+"""The recommender's view of the cluster: reflectors, and what is looked up in them."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any
+
+from recommender.capacity import Card, cap_of, card_of
+from recommender.changes import Changes
+from recommender.horizontal import ScaleTarget, target_of_hpa, target_of_root
+from recommender.keys import WorkloadKey, key_of
+from vgpu.annotations import GATE_SELECTOR
+from vgpu.kube.client import KubeClient
+from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, Node, Pod, controller_of
+from vgpu.kube.reflector import Reflector
+from vgpu.kube.resources import HPAS, NODES, PODS, PROFILES, WORKLOADS
+from vgpu.slices import Amounts
+
+
+class Cluster:
+    """Local copies of gated pods, workloads, profiles, autoscalers and nodes; changes go into `changes`.
+
+    Args:
+        client: the connection to kube-apiserver.
+        changes: collects what has to be looked at again.
+    """
+
+    def __init__(self, client: KubeClient, changes: Changes) -> None:
+        self._changes = changes
+        self._cards: dict[str, Card] = {}
+        self._models: frozenset[Card] = frozenset()
+        self._owned_by: defaultdict[ScaleTarget, set[WorkloadKey]] = defaultdict(set)
+        self._by_target: defaultdict[ScaleTarget, dict[str, HorizontalPodAutoscaler]] = defaultdict(dict)
+        self.pods = Reflector(client, PODS, type=Pod, label_selector=GATE_SELECTOR, on_change=self._on_pod)
+        self.workloads = Reflector(client, WORKLOADS, type=CustomObject, on_change=self._on_workload)
+        self.profiles = Reflector(client, PROFILES, type=CustomObject, on_change=self._on_profile)
+        self.hpas = Reflector(client, HPAS, type=HorizontalPodAutoscaler, on_change=self._on_hpa)
+        self.nodes = Reflector(client, NODES, type=Node, on_change=self._on_node)
+
+    @property
+    def _reflectors(self) -> dict[str, Reflector[Any]]:
+        return {
+            "pods": self.pods,
+            "workloads": self.workloads,
+            "profiles": self.profiles,
+            "hpas": self.hpas,
+            "nodes": self.nodes,
+        }
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin to list and watch, until the tasks are cancelled."""
+        for name, reflector in self._reflectors.items():
+            tasks.create_task(reflector.run(), name=f"reflector of {name}")
+
+    async def wait_synced(self, timeout: float) -> None:
+        """Wait until everything has been listed once.
+
+        Raises:
+            NotSynced: something has not, within so many seconds.
+        """
+        for reflector in self._reflectors.values():
+            await reflector.wait_synced(timeout)
+
+    def not_synced(self) -> list[str]:
+        """What has not been listed yet, a sentence for each."""
+        return [
+            f"{name} have not been listed yet"
+            for name, reflector in self._reflectors.items()
+            if not reflector.synced
+        ]
+
+    def autoscalers_of(self, target: ScaleTarget) -> Collection[HorizontalPodAutoscaler]:
+        """The HorizontalPodAutoscalers that scale one object."""
+        return tuple(self._by_target.get(target, {}).values())
+
+    def cap(self, gpu_model: str | None) -> Amounts:
+        """The largest card that a workload may get."""
+        return cap_of(self._models, gpu_model)
+
+    def _on_pod(self, key: str, old: Pod | None, new: Pod | None) -> None:
+        del old, new
+        namespace, _, name = key.partition("/")
+        self._changes.pod(namespace, name)
+
+    def _on_workload(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
+        namespace, _, name = key.partition("/")
+        workload = WorkloadKey(namespace, name)
+        if old is not None and (target := _scale_target(old)) is not None:
+            self._owned_by[target].discard(workload)
+            if not self._owned_by[target]:
+                del self._owned_by[target]
+        if new is None:
+            self._changes.deleted_workload(workload)
+            return
+        if (target := _scale_target(new)) is not None:
+            self._owned_by[target].add(workload)
+        self._changes.workload(workload)
+
+    def _on_profile(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
+        del old, new
+        namespace, _, name = key.partition("/")
+        self._changes.profile(namespace, name)
+
+    def _on_hpa(
+        self, key: str, old: HorizontalPodAutoscaler | None, new: HorizontalPodAutoscaler | None
+    ) -> None:
+        if old is not None:
+            siblings = self._by_target[target_of_hpa(old)]
+            del siblings[key]
+            if not siblings:
+                del self._by_target[target_of_hpa(old)]
+        if new is not None:
+            self._by_target[target_of_hpa(new)][key] = new
+        elif old is not None:
+            self._changes.deleted_hpa(key_of(old.metadata))
+        if old is None or new is None or old.spec != new.spec:  # else its status: an autoscaler at work
+            for hpa in (old, new):
+                for workload in self._owned_by.get(target_of_hpa(hpa), ()) if hpa is not None else ():
+                    self._changes.workload(workload)
+
+    def _on_node(self, key: str, old: Node | None, new: Node | None) -> None:
+        del old
+        before = self._cards.pop(key, None)
+        card = card_of(new.metadata.labels) if new is not None else None
+        if card is not None:
+            self._cards[key] = card
+        if card != before:
+            self._models = frozenset(self._cards.values())
+            self._changes.everything()
+
+
+def _scale_target(live: CustomObject) -> ScaleTarget | None:
+    root = controller_of(live.metadata)
+    return target_of_root(live.metadata.namespace, root) if root is not None else None

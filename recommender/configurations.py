@@ -1,0 +1,121 @@
+"""What every workload is configured to do now: its spec, parsed once, and its active cron rule."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from recommender.keys import WorkloadKey, key_of
+from vgpu.api import ConfigurationError, WorkloadSpec, parse_spec
+from vgpu.kube.objects import CustomObject
+from vgpu.schedule import Rule, ScheduleError, active_rule, next_transition
+
+_RULES: Final = "spec.autoScalingConfig.cronScalingRules"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One workload's configuration at one time.
+
+    Attributes:
+        spec: the spec in force: the last one that was valid; None when there never was one.
+        rule: the cron rule in force.
+        problems: why the configuration is not what the object says, a sentence for each.
+    """
+
+    spec: WorkloadSpec | None
+    rule: Rule | None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    version: tuple[str, int]
+    configuration: Configuration
+    until: float
+
+
+class Configurations:
+    """Reads configurations and keeps them until they change or a rule begins or ends.
+
+    A workload whose configuration is wrong keeps its last valid one.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[WorkloadKey, _Known] = {}
+
+    def read(self, live: CustomObject, now: float) -> Configuration:
+        """The configuration of a workload.
+
+        Args:
+            live: the workload; its status tells the rule that was in force before a restart.
+            now: seconds since the epoch.
+        """
+        key = key_of(live.metadata)
+        version = (live.metadata.uid, live.metadata.generation)
+        known = self._known.get(key)
+        if known is None or known.version != version or now >= known.until:
+            known = _read(live, version, known.configuration if known else None, now)
+            self._known[key] = known
+        return known.configuration
+
+    def next_transition(self) -> float:
+        """When the next rule of any workload begins or ends; infinite when none does."""
+        return min((known.until for known in self._known.values()), default=math.inf)
+
+    def due(self, now: float) -> list[WorkloadKey]:
+        """The workloads with a rule that has begun or ended since they were read."""
+        return [key for key, known in self._known.items() if now >= known.until]
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Drop a workload that is no more."""
+        self._known.pop(key, None)
+
+
+def _read(live: CustomObject, version: tuple[str, int], before: Configuration | None, now: float) -> _Known:
+    last = before or Configuration(None, rule_in_status(live.status))
+    try:
+        spec = parse_spec(live.spec)
+    except ConfigurationError as error:
+        broken = replace(last, problems=tuple(str(problem) for problem in error.problems))
+        return _Known(version, broken, math.inf)
+    rules = spec.auto_scaling_config.rules
+    try:
+        until = next_transition(rules, now)
+        configuration = Configuration(spec, active_rule(rules, now))
+    except ScheduleError as error:
+        configuration = Configuration(spec, last.rule, (f"{_RULES}: {error}",))
+        until = _next_transition_or_never(rules, now)
+    return _Known(version, configuration, math.inf if until is None else until)
+
+
+def _next_transition_or_never(rules: tuple[Rule, ...], now: float) -> float | None:
+    """When rules that are active at once may no longer be; never when one of them cannot be evaluated."""
+    try:
+        return next_transition(rules, now)
+    except ScheduleError:
+        return None
+
+
+def rule_to_json(rule: Rule) -> dict[str, Any]:
+    """An active rule as it stands in the status: in the words of the spec."""
+    written: dict[str, Any] = {"enable": True, "name": rule.name, "start": rule.start, "end": rule.end}
+    if rule.time_zone:
+        written["timeZone"] = rule.time_zone
+    if desired := rule.desired.to_json():
+        written["desiredResources"] = desired
+    if rule.desired_replicas is not None:
+        written["desiredReplicas"] = rule.desired_replicas
+    return written
+
+
+def rule_in_status(status: Mapping[str, Any]) -> Rule | None:
+    """The rule that a status tells to be in force; None when it tells none, or one that makes no sense."""
+    written = status.get("activeCronScalingRule")
+    if not isinstance(written, Mapping):
+        return None
+    try:
+        spec = parse_spec({"autoScalingConfig": {"cronScalingRules": [{**written, "enable": True}]}})
+    except ConfigurationError:
+        return None
+    return next(iter(spec.auto_scaling_config.rules), None)

@@ -1,0 +1,134 @@
+"""Takes in what has changed in the cluster, and keeps the workloads in step with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from recommender.changes import Batch, Changes
+from recommender.cluster import Cluster
+from recommender.failures import Failures, in_parallel
+from recommender.keys import WorkloadKey, key_of
+from recommender.pods import PodIndex, TrackedPod, newest
+from recommender.workloads import WorkloadKeeper, profile_name
+from vgpu.kube.objects import CustomObject
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a pass has to work on.
+
+    Attributes:
+        workloads: the workloads to look at, as they are known.
+        missing: those of them that are not there, or not yet.
+        retired: those of the missing ones that have no pods either.
+        news: workloads of which the watch has brought another version.
+        pods_gone: UIDs of pods that are no more.
+        deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
+    """
+
+    workloads: tuple[CustomObject, ...]
+    missing: frozenset[WorkloadKey]
+    retired: frozenset[WorkloadKey]
+    news: frozenset[WorkloadKey]
+    pods_gone: frozenset[str]
+    deleted_hpas: frozenset[WorkloadKey]
+
+
+class Observer:
+    """Follows pods, workloads and profiles.
+
+    Args:
+        cluster: the local copy of the cluster.
+        changes: what has changed since the last pass.
+        pods: the gated pods by workload; kept current here.
+        keeper: creates and changes workloads.
+        failures: contains errors.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        changes: Changes,
+        pods: PodIndex,
+        keeper: WorkloadKeeper,
+        failures: Failures,
+    ) -> None:
+        self._cluster = cluster
+        self._changes = changes
+        self._pods = pods
+        self._keeper = keeper
+        self._failures = failures
+        self._problems: dict[WorkloadKey, tuple[str, ...]] = {}
+
+    async def observe(self) -> Observed:
+        """Take in all changes since the last time."""
+        batch = self._changes.take()
+        for key in batch.deleted_workloads:
+            self._keeper.forget(key)
+        touched = set(batch.workloads)
+        gone = await self._follow_pods(batch, touched.add)
+        touched |= self._users_of(batch.profiles)
+        if batch.everything:
+            touched |= self._pods.workloads()
+            touched |= {key_of(live.metadata) for live in self._cluster.workloads.values()}
+        await in_parallel(self._keep, touched)
+        known = {key: self._cluster.workloads.get(*key) for key in touched}
+        missing = frozenset(key for key, live in known.items() if live is None)
+        retired = frozenset(key for key in missing if not self._pods.of(key))
+        for key in retired:
+            self._forget(key)
+        return Observed(
+            workloads=tuple(live for live in known.values() if live is not None),
+            missing=missing,
+            retired=retired,
+            news=frozenset(batch.workloads),
+            pods_gone=gone,
+            deleted_hpas=frozenset(batch.deleted_hpas),
+        )
+
+    def problems(self, key: WorkloadKey) -> tuple[str, ...]:
+        """What is wrong with the template or the profile of a workload."""
+        return self._problems.get(key, ())
+
+    def _forget(self, key: WorkloadKey) -> None:
+        self._problems.pop(key, None)
+        self._keeper.forget(key)
+
+    async def _follow_pods(self, batch: Batch, touch: Callable[[WorkloadKey], None]) -> frozenset[str]:
+        gone: set[str] = set()
+        await in_parallel(partial(self._follow_pod, touch=touch, gone=gone), batch.pods)
+        return frozenset(gone)
+
+    async def _follow_pod(
+        self, name: tuple[str, str], *, touch: Callable[[WorkloadKey], None], gone: set[str]
+    ) -> None:
+        before = self._pods.find(*name)
+        pod = self._cluster.pods.get(*name)
+        with self._failures.of_pod(*name):
+            if pod is None:
+                self._pods.forget(*name)
+            else:
+                await self._pods.track(pod)
+        after = self._pods.find(*name)
+        if before is not None and (after is None or after.uid != before.uid):
+            gone.add(before.uid)
+        for tracked in (before, after):
+            if tracked is not None:
+                touch(tracked.workload)
+
+    def _users_of(self, profiles: set[tuple[str, str]]) -> set[WorkloadKey]:
+        if not profiles:
+            return set()
+        return {pod.workload for pod in self._pods.values() if _profile_of(pod) in profiles}
+
+    async def _keep(self, key: WorkloadKey) -> None:
+        pod = newest(self._pods.of(key))
+        if pod is None:
+            return
+        with self._failures.of_workload("observe", key):
+            self._problems[key] = await self._keeper.keep(pod, self._cluster.workloads.get(*key))
+
+
+def _profile_of(pod: TrackedPod) -> tuple[str, str]:
+    return pod.workload.namespace, profile_name(pod) or ""

@@ -1,0 +1,128 @@
+"""Gated pods, each with its workload and root controller."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from recommender.keys import WorkloadKey, to_epoch
+from recommender.owners import OwnerLookup
+from vgpu.kube.objects import ObjectMeta, Pod, controller_of
+from vgpu.naming import Owner, workload_name
+
+_FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedPod:
+    """A pod that belongs to a workload.
+
+    Attributes:
+        root: the controller that the workload is named after; the pod itself when it has no controller.
+        created: when the pod was created, in seconds since the epoch.
+    """
+
+    pod: Pod
+    workload: WorkloadKey
+    root: Owner
+    created: float
+
+    @property
+    def uid(self) -> str:
+        """What tells this pod from another of the same name."""
+        return self.pod.metadata.uid
+
+    @property
+    def live(self) -> bool:
+        """Whether the pod is neither finished nor being deleted."""
+        return self.pod.metadata.deletion_timestamp is None and self.pod.status.phase not in _FINISHED
+
+    @property
+    def running(self) -> bool:
+        """Whether the pod's containers run and are to go on."""
+        return self.live and self.pod.status.phase == "Running"
+
+
+class PodIndex:
+    """The gated pods of the cluster by name and by workload. Pods that nobody can name are not in it."""
+
+    def __init__(self, owners: OwnerLookup) -> None:
+        self._owners = owners
+        self._pods: dict[tuple[str, str], TrackedPod] = {}
+        self._by_workload: defaultdict[WorkloadKey, dict[tuple[str, str], TrackedPod]] = defaultdict(dict)
+
+    async def track(self, pod: Pod) -> TrackedPod | None:
+        """Take in a new or changed pod; None when it is one to leave alone.
+
+        Raises:
+            OwnerGone: the pod's ReplicaSet or Job is not there any more.
+            KubeError: kube-apiserver does not tell who owns it.
+        """
+        name = (pod.metadata.namespace, pod.metadata.name)
+        tracked = await self._resolve(pod)
+        self.forget(*name)
+        if tracked is not None:
+            self._pods[name] = tracked
+            self._by_workload[tracked.workload][name] = tracked
+        return tracked
+
+    def forget(self, namespace: str, name: str) -> TrackedPod | None:
+        """Drop a pod; returns what was known of it."""
+        tracked = self._pods.pop((namespace, name), None)
+        if tracked is not None:
+            siblings = self._by_workload[tracked.workload]
+            del siblings[namespace, name]
+            if not siblings:
+                del self._by_workload[tracked.workload]
+        return tracked
+
+    def find(self, namespace: str, name: str) -> TrackedPod | None:
+        """The pod of that name."""
+        return self._pods.get((namespace, name))
+
+    def of(self, workload: WorkloadKey) -> tuple[TrackedPod, ...]:
+        """The pods of a workload, in no order."""
+        return tuple(self._by_workload.get(workload, {}).values())
+
+    def values(self) -> Collection[TrackedPod]:
+        """All pods: a live view, not to be held across an await."""
+        return self._pods.values()
+
+    def workloads(self) -> frozenset[WorkloadKey]:
+        """The workloads that have a pod."""
+        return frozenset(self._by_workload)
+
+    async def _resolve(self, pod: Pod) -> TrackedPod | None:
+        metadata = pod.metadata
+        if pod.spec.resource_claims:
+            return None
+        controller = controller_of(metadata)
+        parent = await self._owners.parent_of(metadata.namespace, controller) if controller else None
+        name = workload_name(
+            # A generated name is not known at admission: by it the webhook would not find the workload.
+            pod_name=None if metadata.generate_name else metadata.name,
+            labels=metadata.labels or {},
+            annotations=metadata.annotations or {},
+            controller=controller,
+            job_owner=lambda _: parent,
+        )
+        if name is None:
+            return None
+        return TrackedPod(
+            pod=pod,
+            workload=WorkloadKey(metadata.namespace, name),
+            root=parent or controller or _itself(metadata),
+            created=to_epoch(metadata.creation_timestamp or "1970-01-01T00:00:00Z"),
+        )
+
+
+def newest(pods: Iterable[TrackedPod]) -> TrackedPod | None:
+    """The live pod that was created last: in a rollout its template is the one that counts."""
+    return max(
+        (pod for pod in pods if pod.live),
+        key=lambda pod: (pod.created, pod.pod.metadata.name),
+        default=None,
+    )
+
+
+def _itself(metadata: ObjectMeta) -> Owner:
+    return Owner(api_version="v1", kind="Pod", name=metadata.name, uid=metadata.uid)

@@ -1,0 +1,184 @@
+"""Publishes what was decided about a workload: its HorizontalPodAutoscaler, its status, its metrics."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from recommender.applied import count_applied
+from recommender.cluster import Cluster
+from recommender.horizontal import (
+    HorizontalDefaults,
+    HorizontalPlan,
+    HpaKeeper,
+    hpa_key,
+    plan_horizontal,
+    target_of_root,
+)
+from recommender.keys import WorkloadKey, key_of
+from recommender.metrics import RecommenderMetrics
+from recommender.pods import PodIndex
+from recommender.publisher import StatusPublisher
+from recommender.status import (
+    HORIZONTAL_SCALING,
+    Condition,
+    configuration_condition,
+    find_condition,
+    wanted_status,
+)
+from recommender.verdicts import Verdict
+from vgpu.api import WorkloadSpec
+from vgpu.kube.errors import KubeError
+from vgpu.kube.objects import CustomObject, controller_of
+from vgpu.schedule import Rule
+
+_OFF: Final = Condition(HORIZONTAL_SCALING, "Disabled", "auto-replicas is off", status=False)
+
+Rejudge = Callable[[CustomObject], Verdict]
+
+
+class Reporter:
+    """Makes a verdict visible, and writes only what differs from what is there.
+
+    Args:
+        cluster: the local copy of the cluster.
+        pods: the gated pods by workload.
+        hpas: applies and deletes HorizontalPodAutoscalers.
+        publisher: writes status.
+        metrics: shows recommendations and estimates.
+        defaults: what a HorizontalPodAutoscaler gets where its workload says nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        pods: PodIndex,
+        hpas: HpaKeeper,
+        publisher: StatusPublisher,
+        metrics: RecommenderMetrics,
+        defaults: HorizontalDefaults,
+    ) -> None:
+        self._cluster = cluster
+        self._pods = pods
+        self._hpas = hpas
+        self._publisher = publisher
+        self._metrics = metrics
+        self._defaults = defaults
+
+    async def report(
+        self, live: CustomObject, verdict: Verdict, *, rejudge: Rejudge, problems: Sequence[str], now: float
+    ) -> None:
+        """Bring everything about one workload in step with a verdict.
+
+        Args:
+            live: the workload that was judged.
+            verdict: what was found out about it.
+            rejudge: makes the verdict on a newer version, after a conflict.
+            problems: what is wrong with its template or profile.
+            now: seconds since the epoch.
+
+        Raises:
+            KubeError: kube-apiserver does not answer or refuses.
+        """
+        plan, failure = await self._scale(live, verdict)
+
+        def compose(newest: CustomObject) -> Mapping[str, Any]:
+            latest = verdict if newest is live else rejudge(newest)
+            self._show(key_of(newest.metadata), latest)
+            return self._wanted(newest, latest, plan, problems, now)
+
+        await self._publisher.publish(live, compose, now)
+        if failure is not None:
+            raise failure
+
+    def latest(self, live: CustomObject) -> CustomObject:
+        """A workload with our own last write in it, which the watch may not have brought yet."""
+        return self._publisher.latest(live)
+
+    def seen(self, key: WorkloadKey) -> None:
+        """The watch has brought another version of a workload."""
+        self._publisher.seen(key)
+
+    def deleted_hpa(self, key: WorkloadKey) -> None:
+        """Somebody has deleted a HorizontalPodAutoscaler: if it was ours and is wanted, it comes back."""
+        self._hpas.forget(key)
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Drop a workload that is no more."""
+        self._publisher.forget(key)
+        self._metrics.forget(key)
+
+    async def _scale(self, live: CustomObject, verdict: Verdict) -> tuple[HorizontalPlan, KubeError | None]:
+        """Bring the autoscaler in step; what goes wrong there must not hold up the recommendation."""
+        spec = verdict.configuration.spec
+        if spec is None:
+            return HorizontalPlan(None, None), None
+        key = key_of(live.metadata)
+        plan = self._plan(live, key, spec, verdict.configuration.rule)
+        try:
+            await self._hpas.keep(key, plan, self._cluster.hpas.get(*hpa_key(key)))
+        except KubeError as error:
+            return HorizontalPlan(None, _failed(error)), error
+        return plan, None
+
+    def _plan(
+        self, live: CustomObject, key: WorkloadKey, spec: WorkloadSpec, rule: Rule | None
+    ) -> HorizontalPlan:
+        root = controller_of(live.metadata)
+        target = target_of_root(key.namespace, root) if root is not None else None
+        return plan_horizontal(
+            workload=key,
+            root=root,
+            spec=spec,
+            floor=rule.desired_replicas if rule is not None else None,
+            autoscalers=self._cluster.autoscalers_of(target) if target is not None else (),
+            defaults=self._defaults,
+        )
+
+    def _wanted(
+        self, live: CustomObject, verdict: Verdict, plan: HorizontalPlan, problems: Sequence[str], now: float
+    ) -> dict[str, Any]:
+        configuration = verdict.configuration
+        conditions = [
+            *configuration_condition(live.status, [*problems, *configuration.problems]),
+            *_horizontal_condition(live.status, plan, configuration.spec),
+        ]
+        return wanted_status(
+            live, verdict, applied=self._applied(live, verdict), conditions=conditions, now=now
+        )
+
+    def _applied(self, live: CustomObject, verdict: Verdict) -> int:
+        spec = verdict.configuration.spec
+        if spec is None:
+            return int(live.status.get("appliedRecommendedReplicas") or 0)
+        return count_applied(
+            self._pods.of(key_of(live.metadata)),
+            spec=spec,
+            recommendation=verdict.recommendation,
+            rule=verdict.configuration.rule,
+        )
+
+    def _show(self, key: WorkloadKey, verdict: Verdict) -> None:
+        self._metrics.set_recommendation(key, verdict.recommendation)
+        for resource, estimate in verdict.estimates.items():
+            self._metrics.set_estimate(
+                key,
+                resource,
+                {
+                    "target": estimate.target,
+                    "lower": estimate.lower_bound,
+                    "upper": estimate.upper_bound,
+                },
+            )
+
+
+def _failed(error: KubeError) -> Condition:
+    return Condition(HORIZONTAL_SCALING, "AutoscalerFailed", str(error), status=False)
+
+
+def _horizontal_condition(
+    status: Mapping[str, Any], plan: HorizontalPlan, spec: WorkloadSpec | None
+) -> list[Condition]:
+    if plan.condition is not None:
+        return [plan.condition]
+    told = find_condition(status, HORIZONTAL_SCALING)
+    return [_OFF] if told is not None and spec is not None else []
