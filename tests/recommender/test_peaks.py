@@ -1,0 +1,195 @@
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommender.buckets import VRAM
+from recommender.histograms import HistogramBank
+from recommender.peaks import PeakWindows
+from tests.support.reference_histogram import inside
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+START = 1_700_000_000.0
+SMALL, MIDDLE, LARGE = (inside(VRAM, bucket, 0.5) for bucket in (20, 60, 100))
+
+
+def windows(rows: int = 1, *, depth: int = 8) -> tuple[PeakWindows, HistogramBank]:
+    bank = HistogramBank(VRAM, half_life=DAY, reference=START)
+    for _ in range(rows):
+        bank.add_row()
+    return PeakWindows(bank, depth=depth), bank
+
+
+def peaks_of(bank: HistogramBank, row: int = 0) -> dict[int, float]:
+    """Weight of each bucket that counts, as peaks at the reference."""
+    weights = bank.weights(row)
+    return {int(bucket): float(weights[bucket]) for bucket in np.flatnonzero(weights >= bank.epsilon)}
+
+
+def test_a_peak_is_counted_once_at_the_end_of_the_window_that_its_first_sample_opens() -> None:
+    peaks, bank = windows()
+    for hour in range(24):
+        peaks.observe("pod", 0, START + hour * HOUR, MIDDLE)
+    # One half-life ahead of the reference a weight of 1 counts 2.
+    assert peaks_of(bank) == {60: 2}
+
+
+def test_a_higher_sample_takes_the_place_of_the_peak() -> None:
+    peaks, bank = windows()
+    for hour, value in enumerate([SMALL, LARGE, MIDDLE]):
+        peaks.observe("pod", 0, START + hour * HOUR, value)
+    assert peaks_of(bank) == {100: 2}
+
+
+def test_a_higher_sample_takes_the_place_of_a_peak_of_zero() -> None:
+    peaks, bank = windows()
+    peaks.observe("pod", 0, START, 0.0)
+    assert peaks_of(bank) == {0: 2}
+    peaks.observe("pod", 0, START + HOUR, MIDDLE)
+    assert peaks_of(bank) == {60: 2}
+
+
+def test_a_sample_at_the_end_of_a_window_belongs_to_the_next() -> None:
+    peaks, bank = windows()
+    peaks.observe("pod", 0, START, LARGE)
+    peaks.observe("pod", 0, START + DAY - 1, LARGE)
+    peaks.observe("pod", 0, START + DAY, SMALL)
+    assert peaks_of(bank) == {100: 2, 20: 4}
+
+
+def test_a_sample_after_a_pause_shifts_the_window_by_whole_windows() -> None:
+    peaks, bank = windows()
+    peaks.observe("pod", 0, START, SMALL)
+    peaks.observe("pod", 0, START + 3.5 * DAY, LARGE)
+    assert peaks_of(bank) == {20: 2, 100: 16}
+
+
+def test_workers_are_told_apart() -> None:
+    peaks, bank = windows()
+    peaks.observe("one", 0, START, SMALL)
+    peaks.observe("two", 0, START, SMALL)
+    assert peaks_of(bank) == {20: 4}
+
+
+def test_a_peak_counts_in_the_row_of_its_workload() -> None:
+    peaks, bank = windows(rows=2)
+    peaks.observe_many(["one", "two"], [0, 1], [START, START], [SMALL, LARGE])
+    assert (peaks_of(bank, 0), peaks_of(bank, 1)) == ({20: 2}, {100: 2})
+
+
+def test_a_late_sample_counts_in_the_window_in_which_it_was_taken() -> None:
+    peaks, bank = windows()
+    peaks.observe("pod", 0, START + DAY, SMALL)
+    peaks.observe("pod", 0, START + DAY / 2, MIDDLE)
+    peaks.observe("pod", 0, START + DAY / 4, LARGE)
+    # The earlier window ended when the first sample came: a day after the reference.
+    assert peaks_of(bank) == {20: 4, 100: 2}
+
+
+def test_a_sample_from_before_the_windows_kept_is_left_out_and_reported() -> None:
+    peaks, bank = windows(depth=2)
+    times = [START + 3 * DAY, START + 2 * DAY, START + DAY]
+    peaks.observe("pod", 0, times[0], SMALL)
+    assert peaks.observe_many(["pod", "pod"], [0, 0], times[1:], [LARGE, LARGE]) == 1
+    assert peaks_of(bank) == {20: 16, 100: 8}
+
+
+def test_a_window_that_is_kept_no_longer_is_not_mistaken_for_a_new_one() -> None:
+    peaks, bank = windows(depth=2)
+    for day in range(5):
+        peaks.observe("pod", 0, START + day * DAY, MIDDLE)
+    assert peaks_of(bank) == {60: 2 + 4 + 8 + 16 + 32}
+
+
+def test_a_forgotten_worker_leaves_its_peaks_and_starts_anew() -> None:
+    peaks, bank = windows()
+    peaks.observe("pod", 0, START, LARGE)
+    peaks.forget("pod")
+    peaks.forget("pod")
+    assert len(peaks) == 0
+    peaks.observe("pod", 0, START, SMALL)
+    assert peaks_of(bank) == {20: 2, 100: 2}
+
+
+def test_the_workers_of_a_removed_row_are_forgotten() -> None:
+    peaks, bank = windows(rows=2)
+    peaks.observe_many(["one", "two", "other"], [0, 0, 1], [START] * 3, [SMALL] * 3)
+    peaks.forget_row(0)
+    bank.remove_row(0)
+    assert len(peaks) == 1
+    peaks.observe("other", 1, START, LARGE)
+    assert peaks_of(bank, 1) == {100: 2}
+
+
+def test_a_worker_that_moves_to_another_workload_starts_anew_there() -> None:
+    peaks, bank = windows(rows=2)
+    peaks.observe("pod", 0, START, LARGE)
+    peaks.observe("pod", 1, START + HOUR, SMALL)
+    assert peaks_of(bank, 0) == {100: 2}
+    assert peaks_of(bank, 1) == pytest.approx({20: 2 ** (25 / 24)})
+    assert len(peaks) == 1
+
+
+def test_many_workers_that_come_and_go_do_not_mix() -> None:
+    peaks, bank = windows()
+    for turn in range(5):
+        for pod in range(100):
+            peaks.observe(f"{turn}-{pod}", 0, START, SMALL)
+        for pod in range(0, 100, 2):
+            peaks.forget(f"{turn}-{pod}")
+    for turn in range(5):
+        for pod in range(1, 100, 2):
+            peaks.observe(f"{turn}-{pod}", 0, START, LARGE)
+    assert peaks_of(bank) == {20: 500, 100: 500}
+
+
+@pytest.mark.parametrize(("time", "value"), [(math.nan, 1.0), (math.inf, 1.0), (START, math.nan)])
+def test_a_sample_that_cannot_be_is_refused_and_leaves_no_trace(time: float, value: float) -> None:
+    peaks, bank = windows()
+    with pytest.raises(ValueError, match="peak's"):
+        peaks.observe_many(["one", "two"], [0, 0], [START, time], [SMALL, value])
+    assert (len(peaks), peaks_of(bank)) == (0, {})
+
+
+def test_windows_of_no_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        PeakWindows(windows()[1], window=0)
+
+
+_SAMPLES = st.lists(
+    st.tuples(
+        st.sampled_from(["one", "two", "three"]),
+        st.integers(0, 5 * 86400),
+        st.integers(0, 175),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_SAMPLES, st.randoms(use_true_random=False), st.integers(1, 7))
+def test_samples_in_any_order_and_batches_leave_one_peak_for_each_worker_and_window(
+    samples: list[tuple[str, int, int]], order: random.Random, size: int
+) -> None:
+    """Once every worker's first sample has opened its window; within float precision of the row's total."""
+    peaks, bank = windows()
+    expected = np.zeros(VRAM.count)
+    highest: dict[tuple[str, int], int] = {}
+    for worker in ("one", "two", "three"):
+        samples = [(worker, 0, 0), *samples]
+        peaks.observe(worker, 0, START, inside(VRAM, 0, 0.5))
+    for worker, offset, bucket in samples:
+        window = (worker, int(offset // DAY))
+        highest[window] = max(bucket, highest.get(window, 0))
+    for (_, day), bucket in highest.items():
+        expected[bucket] += 2.0 ** (day + 1)
+    order.shuffle(samples)
+    for start in range(0, len(samples), size):
+        workers, offsets, buckets = zip(*samples[start : start + size], strict=True)
+        values = [inside(VRAM, bucket, 0.5) for bucket in buckets]
+        assert peaks.observe_many(workers, [0] * len(workers), START + np.array(offsets), values) == 0
+    assert bank.weights(0) == pytest.approx(expected, abs=1e-5 * expected.sum())
