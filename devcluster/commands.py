@@ -11,12 +11,16 @@ from pathlib import Path
 from types import FrameType
 
 import click
+from rich.console import Console
 
 from devcluster.binaries import Binaries
 from devcluster.cluster import DevCluster
 from devcluster.interruption import until_interrupted
 from devcluster.progress import obtain_with_progress
 from vgpu.logs import configure_logging
+
+# As a shell says it of a program that Ctrl-C ended.
+_INTERRUPTED = 130
 
 _directory_option = click.option(
     "--dir",
@@ -59,8 +63,12 @@ def demo(directory: Path | None, *, once: bool) -> None:
     from devcluster.demo import tell  # noqa: PLC0415
 
     configure_logging(level="warning", format="text")
-    _binaries()
-    sys.exit(asyncio.run(tell(once=once, directory=directory)))
+    binaries = _binaries()
+    with _folder(directory) as folder:
+        story = tell(binaries=binaries, directory=folder, once=once, console=Console())
+        interrupted = asyncio.run(until_interrupted(story))
+    if interrupted and once:
+        sys.exit(_INTERRUPTED)
 
 
 async def _keep(directory: Path, *, binaries: Binaries, gpu_nodes: int) -> None:

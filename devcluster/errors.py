@@ -1,5 +1,5 @@
 """Everything that can go wrong with the development cluster, and what a person does about it."""
-# ruff: noqa: N818 - the errors are named by what happened
+
 
 import signal
 from collections.abc import Sequence

@@ -3,15 +3,13 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-async def until_interrupted(work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`, or None when a signal ended it; a second signal cuts the cleaning up short."""
+async def until_interrupted(work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work; whether a signal ended it early. A second signal cuts the cleaning up short."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     interrupted = False
@@ -24,11 +22,11 @@ async def until_interrupted(work: Coroutine[Any, Any, T]) -> T | None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, interrupt)
     try:
-        return await task
+        await task
     except asyncio.CancelledError:
         if not interrupted:
             raise
-        return None
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
+    return interrupted

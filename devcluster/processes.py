@@ -94,7 +94,7 @@ class Supervisor:
         *,
         env: Mapping[str, str] | None = None,
         ready: Ready | None = None,
-        timeout: float = 30.0,  # noqa: ASYNC109 - names the child and shows its log, which asyncio.timeout cannot
+        timeout: float = 30.0,
     ) -> Child:
         """Start a program and wait until `ready` says yes; its environment is `env`, else ours.
 
