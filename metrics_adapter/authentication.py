@@ -101,7 +101,7 @@ class FrontProxy:
         )
 
 
-async def load_front_proxy(client: KubeClient, *, timeout: float) -> FrontProxy:  # noqa: ASYNC109 - for tenacity
+async def load_front_proxy(client: KubeClient, *, timeout: float) -> FrontProxy:
     """Read the ConfigMap; a kube-apiserver that has just started publishes it a moment later.
 
     Raises:

@@ -1,5 +1,4 @@
 """What can go wrong in the adapter: requests that are refused, and starts that cannot go on."""
-# ruff: noqa: N818 - the errors are named by what happened
 
 from collections.abc import Sequence
 from typing import ClassVar

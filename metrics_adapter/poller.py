@@ -47,7 +47,7 @@ class Poller:
 
         Args:
             source: Where usage is read.
-            find_pod: Looks a pod up in the cache.
+            find_pod: Looks a pod up in the cache; called from another thread.
             preset: What to ask for, and whose series an answer holds.
             interval: Seconds from the start of one poll to the next.
             freshness: Seconds after which a sample is not used any more.
@@ -93,7 +93,7 @@ class Poller:
             table = await self._read()
         except PrometheusError as error:
             self._metrics.poll_failed(error)
-            _log.warning("metric source cannot be read", error=str(error), table_age=self.age())
+            self._log_failure(error)
             self.snapshot = Snapshot(self.snapshot.table, failing=True)
             return
         if self.snapshot.failing:
@@ -101,17 +101,23 @@ class Poller:
         self.snapshot = Snapshot(table)
         self._metrics.polled(table, seconds=time.perf_counter() - started)
 
+    def _log_failure(self, error: PrometheusError) -> None:
+        # Once is enough for a person; how long it lasts stands in the metrics and in /readyz.
+        log = _log.debug if self.snapshot.failing else _log.warning
+        log("metric source cannot be read", error=str(error), table_age=self.age())
+
     async def _read(self) -> Table:
         now = self._clock()
+        # Range selectors give raw samples: plain ones would hide how old each of them is.
+        tflops = await self._source.query(self._preset.tflops + self._window, time=now)
+        vram = await self._source.query(self._preset.vram + self._window, time=now)
+        # In a thread: with ten thousand pods it takes a second, in which requests must be answered too.
+        return await asyncio.to_thread(self._make_table, now, tflops, vram)
+
+    def _make_table(self, now: float, tflops: Sequence[Series], vram: Sequence[Series]) -> Table:
         drops: Counter[Drop] = Counter()
-        selectors = {Resource.TFLOPS: self._preset.tflops, Resource.VRAM: self._preset.vram}
         samples = {
-            resource: newest_samples(
-                # A range selector gives raw samples: a plain one would hide their times.
-                await self._source.query(selector + self._window, time=now),
-                identify=self._preset.identify,
-                drops=drops,
-            )
-            for resource, selector in selectors.items()
+            resource: newest_samples(series, identify=self._preset.identify, drops=drops)
+            for resource, series in ((Resource.TFLOPS, tflops), (Resource.VRAM, vram))
         }
         return build_table(samples, find_pod=self._find_pod, now=now, drops=drops)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import fmean
 
+import msgspec
+
 from metrics_adapter.catalog import POD_RESOURCE, Metric
 from metrics_adapter.samples import Drop, GpuSample, GpuSamples
 from vgpu.dialects import dialect_of
@@ -14,14 +16,13 @@ from vgpu.quantities import format_decimal
 from vgpu.slices import Amounts, Resource
 
 
-@dataclass(frozen=True, slots=True)
-class DescribedObject:
-    """The object that a value describes; `namespace` is empty for root-scoped objects."""
+class DescribedObject(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The object that a value describes, as it stands in answers; root-scoped objects have no namespace."""
 
-    api_version: str
     kind: str
-    namespace: str
     name: str
+    api_version: str
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,5 +172,5 @@ def _requests(pod: Pod) -> Amounts:
 
 
 def _value(pod: Pod, time: float, number: float) -> Value:
-    described = DescribedObject("v1", "Pod", pod.metadata.namespace, pod.metadata.name)
+    described = DescribedObject("Pod", pod.metadata.name, "v1", pod.metadata.namespace)
     return Value(described, pod.metadata.labels or {}, time, format_decimal(number))

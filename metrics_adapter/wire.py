@@ -5,6 +5,7 @@ They are instantaneous values, so the optional window is left out, as the API's 
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -26,15 +27,6 @@ class LabelSelector(msgspec.Struct, frozen=True, rename="camel"):
     match_expressions: tuple[LabelSelectorRequirement, ...]
 
 
-class ObjectReference(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The object that a value describes."""
-
-    kind: str
-    name: str
-    api_version: str
-    namespace: str = ""
-
-
 class MetricIdentifier(msgspec.Struct, frozen=True):
     """A metric's name and the selector it was asked with."""
 
@@ -45,7 +37,7 @@ class MetricIdentifier(msgspec.Struct, frozen=True):
 class MetricValueV1beta1(msgspec.Struct, frozen=True, rename="camel"):
     """An item of a v1beta1 list."""
 
-    described_object: ObjectReference
+    described_object: DescribedObject
     metric_name: str
     timestamp: datetime
     value: str
@@ -55,7 +47,7 @@ class MetricValueV1beta1(msgspec.Struct, frozen=True, rename="camel"):
 class MetricValueV1beta2(msgspec.Struct, frozen=True, rename="camel"):
     """An item of a v1beta2 list."""
 
-    described_object: ObjectReference
+    described_object: DescribedObject
     metric: MetricIdentifier
     timestamp: datetime
     value: str
@@ -82,9 +74,7 @@ def _v1beta1(
     values: Iterable[Value], metric: str, selector: LabelSelector | None
 ) -> list[MetricValueV1beta1]:
     return [
-        MetricValueV1beta1(
-            _reference(value.described), metric, _timestamp(value.time), value.quantity, selector
-        )
+        MetricValueV1beta1(value.described, metric, _timestamp(value.time), value.quantity, selector)
         for value in values
     ]
 
@@ -94,7 +84,7 @@ def _v1beta2(
 ) -> list[MetricValueV1beta2]:
     identifier = MetricIdentifier(metric, selector)
     return [
-        MetricValueV1beta2(_reference(value.described), identifier, _timestamp(value.time), value.quantity)
+        MetricValueV1beta2(value.described, identifier, _timestamp(value.time), value.quantity)
         for value in values
     ]
 
@@ -107,13 +97,15 @@ _ENCODERS: Mapping[
 ] = {"v1beta1": _v1beta1, "v1beta2": _v1beta2}
 
 
-def _reference(described: DescribedObject) -> ObjectReference:
-    return ObjectReference(described.kind, described.name, described.api_version, described.namespace)
-
-
 def _timestamp(time: float) -> datetime:
     # Whole seconds, rounded down: metav1.Time has no fractions, and a sample is never shown newer than it is.
-    return datetime.fromtimestamp(int(time), UTC)
+    return _second(int(time))
+
+
+@lru_cache(maxsize=256)
+def _second(second: int) -> datetime:
+    # The values of an answer are of a few scrapes, so of a few seconds.
+    return datetime.fromtimestamp(second, UTC)
 
 
 def _label_selector(selector: Selector) -> LabelSelector | None:
