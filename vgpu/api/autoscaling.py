@@ -21,7 +21,7 @@ from vgpu.api.fields import (
     raise_problems,
 )
 from vgpu.schedule import Rule, validate_rule
-from vgpu.slices import Amounts, Resource, VgpuSlice
+from vgpu.slices import Amounts, Resource, VgpuSlice, format_amount
 
 _DAY: Final = 24 * 3600.0
 _MINUTE: Final = 60.0
@@ -102,7 +102,9 @@ class AutoSetResources(Model):
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
-        raise_problems(_out_of_order(self, _ORDERED))
+        raise_problems(
+            [*_out_of_order(self, _ORDERED), *_least_above_most(self.min_allowed, self.max_allowed)]
+        )
         return self
 
 
@@ -120,6 +122,15 @@ def _out_of_order(model: Model, pairs: Iterable[tuple[str, str]]) -> Iterator[Pr
         low, high = getattr(model, lower), getattr(model, upper)
         if low is not None and high is not None and low > high:
             yield Problem(_key(model, lower), f"{low:g} is above {_key(model, upper)} {high:g}")
+
+
+def _least_above_most(least: Amounts, most: Amounts) -> Iterator[Problem]:
+    """A default least amount is no problem: the most that somebody wrote holds against it."""
+    for resource in Resource:
+        low, high = least.get(resource), most.get(resource)
+        if low is not None and high is not None and low > high and low != _LEAST.get(resource):
+            texts = format_amount(resource, low), format_amount(resource, high)
+            yield Problem(f"minAllowed.{resource}", f"{texts[0]} is above maxAllowed.{resource} {texts[1]}")
 
 
 def _key(model: Model, name: str) -> str:

@@ -25,8 +25,8 @@ class Problem:
         return f"{self.path}: {self.message}"
 
 
-class FieldProblems(ValueError):  # noqa: N818 - not raised out of this package: it carries problems through pydantic
-    """Problems between the fields of one object; their paths are relative to it."""
+class FieldProblems(ValueError):
+    """Problems between the fields of one object, on their way through pydantic; paths are relative to it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(map(str, problems)))
