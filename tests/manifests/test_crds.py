@@ -1,6 +1,7 @@
 """The custom resource definitions, as far as they can be checked without an API server."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ RESOURCES = [WORKLOADS, PROFILES]
 BUILT_IN = {"apiVersion", "kind", "metadata"}
 
 
+@cache
 def definition(resource: ResourceType) -> Json:
     loaded: Json = yaml.safe_load((CRDS / f"{resource.plural}.yaml").read_text(encoding="utf-8"))
     return loaded
