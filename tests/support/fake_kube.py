@@ -82,7 +82,7 @@ class FakeKube:
         await self._runner.cleanup()
 
     @contextlib.asynccontextmanager
-    async def client(self, *, timeout: float = 5.0) -> AsyncIterator[KubeClient]:  # noqa: ASYNC109
+    async def client(self, *, timeout: float = 5.0) -> AsyncIterator[KubeClient]:
         async with await KubeClient.connect(
             kubeconfig=self.kubeconfig, user_agent="test", timeout=timeout
         ) as client:

@@ -24,7 +24,7 @@ _UNOWNED = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "name
 }
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a bug
+class Refused(Exception):
     """An answer with an error code."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(condition: Callable[[], object], *, timeout: float = 5.0, what: str = "") -> None:  # noqa: ASYNC109
+async def until(condition: Callable[[], object], *, timeout: float = 5.0, what: str = "") -> None:
     """Return as soon as the condition holds; AssertionError after `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):

@@ -11,19 +11,10 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
 
 import msgspec
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
+from vgpu.kube import readiness
 from vgpu.kube.credentials import Credentials
-from vgpu.kube.errors import (
-    ApiError,
-    ApiUnreachable,
-    Gone,
-    MissingCrds,
-    NotFound,
-    ServerFailure,
-    Throttled,
-    Unauthorized,
-)
+from vgpu.kube.errors import Gone, MissingCrds
 from vgpu.kube.objects import PartialObject
 from vgpu.kube.patches import PatchOperation
 from vgpu.kube.resources import ResourceType
@@ -36,16 +27,9 @@ Listing: TypeAlias = tuple[list[T], str]
 
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-# kube-apiserver sends a bookmark about every minute: after two without one the connection is dead.
-_WATCH_SILENCE = 130.0
-
-
-class _Named(msgspec.Struct):
-    name: str
-
-
-class _ApiResourceList(msgspec.Struct):
-    resources: list[_Named] = []
+# kube-apiserver means to send a bookmark every minute, but for a type on which nothing happens the first was
+# seen after two (1.37): only a longer silence tells of a dead connection.
+_WATCH_SILENCE = 180.0
 
 
 class KubeClient:
@@ -64,7 +48,7 @@ class KubeClient:
         *,
         kubeconfig: Path | None = None,
         user_agent: str,
-        timeout: float = 10.0,  # noqa: ASYNC109 - of later requests
+        timeout: float = 10.0,
     ) -> Self:
         """Load the credentials; nothing is sent yet (see `wait_reachable`).
 
@@ -135,7 +119,7 @@ class KubeClient:
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
-        timeout: float = 300.0,  # noqa: ASYNC109 - the server's, sent as timeoutSeconds
+        timeout: float = 300.0,
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Events after a resource version, until the server ends the watch after `timeout` seconds.
 
@@ -232,27 +216,14 @@ class KubeClient:
         """The body of any path, such as `/version` or an aggregated API's."""
         return await self._transport.send(Call("GET", path))
 
-    async def wait_reachable(self, *, timeout: float) -> None:  # noqa: ASYNC109 - tenacity needs it as a number
+    async def wait_reachable(self, *, timeout: float) -> None:
         """Wait until kube-apiserver says that it is ready.
 
         Raises:
             ApiUnreachable: it did not within `timeout` seconds.
             Unauthorized: it is there, but refuses the credentials.
         """
-        retrying = AsyncRetrying(
-            stop=stop_before_delay(timeout),
-            wait=wait_random_exponential(multiplier=0.1, max=2),
-            retry=retry_if_exception_type((ApiUnreachable, ServerFailure, Throttled)),
-            reraise=True,
-        )
-        try:
-            await retrying(self._probe, min(timeout, self._transport.timeout))
-        except (ApiUnreachable, ServerFailure, Throttled) as error:
-            reason = error.reason if isinstance(error, ApiUnreachable) else str(error)
-            source = self._transport.credentials.source
-            raise ApiUnreachable(
-                self.server, f"{reason} (tried for {timeout:g} s; the address is from {source})"
-            ) from error
+        await readiness.wait_reachable(self._transport, timeout=timeout)
 
     async def require_crds(self, *resources: ResourceType) -> None:
         """Make sure that kube-apiserver serves these types (by discovery, which needs no permission).
@@ -260,30 +231,8 @@ class KubeClient:
         Raises:
             MissingCrds: naming those that it does not.
         """
-        served = {
-            (group, version, plural)
-            for group, version in {(resource.group, resource.version) for resource in resources}
-            for plural in await self._served(f"/apis/{group}/{version}")
-        }
-        wanted = {(resource.group, resource.version, resource.plural): resource for resource in resources}
-        if missing := [resource.full_name for key, resource in wanted.items() if key not in served]:
-            raise MissingCrds(missing)
-
-    async def _served(self, path: str) -> set[str]:
-        call = Call("GET", path)
-        try:
-            found = decode(call, _ApiResourceList, await self._transport.send(call))
-        except NotFound:
-            return set()
-        return {resource.name for resource in found.resources}
-
-    async def _probe(self, seconds: float) -> None:
-        try:
-            await self._transport.send_once(Call("GET", "/readyz"), timeout=seconds)
-        except (Unauthorized, ServerFailure, Throttled):
-            raise
-        except ApiError:  # it answers; that health checks are hidden from us is no matter
-            return
+        if missing := await readiness.missing_types(self._transport, resources):
+            raise MissingCrds([resource.full_name for resource in missing])
 
     async def _list_pages(self, call: Call, type: type[T], page_size: int) -> Listing[T]:
         items: list[T] = []

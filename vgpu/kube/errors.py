@@ -1,5 +1,4 @@
 """What can go wrong between a service and kube-apiserver: each error says what, where and what to do."""
-# ruff: noqa: N818 - the names are those of HTTP and Kubernetes: NotFound, Conflict, Forbidden
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar

@@ -94,7 +94,7 @@ class Reflector(Generic[T]):
         """Whether all objects were listed once; `last_contact` (monotonic) says how current they are."""
         return self._synced.is_set()
 
-    async def wait_synced(self, timeout: float) -> None:  # noqa: ASYNC109 - becomes part of the message
+    async def wait_synced(self, timeout: float) -> None:
         """Wait for the first complete list.
 
         Raises:

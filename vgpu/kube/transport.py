@@ -3,7 +3,7 @@
 import ipaddress
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -85,7 +85,7 @@ class Transport:
         )
         return await retrying(self._send_with_fresh_credentials, call)
 
-    async def send_once(self, call: Call, *, timeout: float) -> bytes:  # noqa: ASYNC109 - aiohttp keeps it
+    async def send_once(self, call: Call, *, timeout: float) -> bytes:
         """The body of a successful answer within `timeout` seconds, without a second attempt."""
         limits = aiohttp.ClientTimeout(total=timeout)
         async with self._open(call, limits) as response:
@@ -96,20 +96,19 @@ class Transport:
 
         Raises:
             ApiUnreachable: the connection broke or went silent.
+            Unauthorized: after the credentials were read anew, for the next attempt.
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=self.timeout, sock_read=silence)
-        async with self._open(call, limits) as response:
-            # Not readline(): aiohttp's stops at a limit that a large object's event exceeds.
-            parts: list[bytes] = []
-            async for chunk in response.content.iter_any():
-                head, *rest = chunk.split(b"\n")
-                parts.append(head)
-                for part in rest:
-                    yield b"".join(parts)
-                    parts = [part]
-                if sum(map(len, parts)) > _LONGEST_LINE:
-                    raise BadAnswer(call.method, call.path, f"a line is longer than {_LONGEST_LINE} bytes")
-            yield b"".join(parts)
+        try:
+            async with (
+                self._open(call, limits) as response,
+                aclosing(_lines(call, response.content)) as lines,
+            ):
+                async for line in lines:
+                    yield line
+        except Unauthorized:  # the next attempt, which is the caller's, has them
+            self.credentials = await self.credentials.reload()
+            raise
 
     async def _send_with_fresh_credentials(self, call: Call) -> bytes:
         try:
@@ -149,8 +148,7 @@ class Transport:
                 server, f"{call.method} {call.path}: nothing within {seconds:g} seconds"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            text = str(error) or type(error).__name__
-            raise ApiUnreachable(server, f"{call.method} {call.path}: {text}") from error
+            raise ApiUnreachable(server, f"{call.method} {call.path}: {_explain(error)}") from error
 
     async def _headers(self, call: Call) -> dict[str, str]:
         headers = {"Accept": call.accept}
@@ -164,12 +162,35 @@ class Transport:
         return self.credentials.ssl_context or True
 
 
+async def _lines(call: Call, content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    # Not readline(): aiohttp's stops at a limit that a large object's event exceeds.
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        head, *rest = chunk.split(b"\n")
+        parts.append(head)
+        for part in rest:
+            yield b"".join(parts)
+            parts = [part]
+        if sum(map(len, parts)) > _LONGEST_LINE:
+            raise BadAnswer(call.method, call.path, f"a line is longer than {_LONGEST_LINE} bytes")
+    yield b"".join(parts)
+
+
 def _is_loopback(server: str) -> bool:
     host = urlsplit(server).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _explain(error: Exception) -> str:
+    # aiohttp's own texts of these carry the repr of the TLS context.
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return str(error.os_error)
+    return str(error) or type(error).__name__
 
 
 def _worth_retrying(call: Call, error: BaseException) -> bool:

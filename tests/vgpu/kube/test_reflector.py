@@ -249,6 +249,20 @@ async def test_permission_that_is_granted_later_is_enough() -> None:
             assert reflector.get("default", "web-0") is not None
 
 
+async def test_a_token_that_is_rotated_under_a_watch_is_read_anew() -> None:
+    async with (
+        FakeKube(token="first") as fake,
+        fake.client() as client,
+        reflecting(fake, client) as reflector,
+    ):
+        await until(fake.open_watches)
+        fake.token = "second"
+        fake.write_kubeconfig()
+        fake.drop_watches()
+        fake.put(PODS, pod("web-0"))
+        await until(lambda: reflector.get("default", "web-0"))
+
+
 async def test_cancelling_ends_it_and_its_watch() -> None:
     async with FakeKube() as fake, fake.client() as client:
         reflector = Reflector(client, PODS, type=Pod)
