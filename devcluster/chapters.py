@@ -1,4 +1,4 @@
-"""The chapters of the demo's story. Each waits for what the services wrote into the API server, and shows it."""
+"""The chapters of the demo's story: each waits for what the services wrote, and shows it."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ RIGHT_SIZED = "text-generation"
 SCALED = "chat"
 RULE = "test"
 
-_COLUMNS = ("slice", "TFLOPS request", "TFLOPS limit", "VRAM request", "VRAM limit")
+_COLUMNS = ("", "TFLOPS request", "limit", "VRAM request", "limit")
 
 
 class RightSizing:

@@ -21,8 +21,8 @@ def _any(_found: object) -> bool:
 class View:
     """One namespace of a development cluster.
 
-    Each waiting method takes the condition that the object must meet, and the seconds to wait for it at the most; where
-    it does not come about in time they raise `StoryFailed`, which says what was there instead.
+    Each waiting method takes the condition that the object must meet, and the seconds to wait for it. Where
+    that does not come about in time it raises `StoryFailed`, which says what was there instead.
     """
 
     cluster: DevCluster

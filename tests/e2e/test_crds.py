@@ -1,0 +1,109 @@
+"""The CustomResourceDefinitions on a real API server."""
+
+import yaml
+
+from devcluster.cluster import DevCluster
+from devcluster.paths import manifests
+from devcluster.view import View
+
+API_VERSION = "tensor-fusion.ai/v1"
+
+# The documentation's block, as it is written there.
+DOCUMENTED = """
+autoScalingConfig:
+    autoSetResources:
+      enable: true
+      targetResource: all
+      targetTflopsPercentile: 0.9
+      lowerBoundTflopsPercentile: 0.5
+      upperBoundTflopsPercentile: 0.95
+      targetVramPercentile: 0.9
+      lowerBoundVramPercentile: 0.5
+      upperBoundVramPercentile: 0.95
+      requestMarginFraction: 0.15
+      confidenceInterval: 24h
+    autoSetReplicas: {}
+    cronScalingRules:
+      - enable: True
+        name: "test"
+        start: "0 0 * * Thu"
+        end: "59 23 * * Thu"
+        desiredResources:
+          limits:
+            tflops: "99"
+            vram: 10Gi
+          requests:
+            tflops: "44"
+            vram: 5Gi
+"""
+
+
+async def test_the_documented_configuration_survives_the_api_server(view: View) -> None:
+    spec = yaml.safe_load(DOCUMENTED)
+    for kind in ("WorkloadProfile", "TensorFusionWorkload"):
+        body = {
+            "apiVersion": "tensor-fusion.ai/v1",
+            "kind": kind,
+            "metadata": {"name": "documented"},
+            "spec": spec,
+        }
+        await view.apply(body)
+
+        stored = yaml.safe_load(await view.kubectl("get", kind, "documented", "-o", "yaml"))
+
+        assert stored["spec"] == spec
+
+
+async def test_other_spellings_survive_as_well(view: View) -> None:
+    config = {
+        "autosetresources": {"targetComputePercentile": "0.9", "Marginfraction": "0.1"},
+        "somethingNew": {"a": 1},
+    }
+    body = {
+        "apiVersion": "tensor-fusion.ai/v1",
+        "kind": "WorkloadProfile",
+        "metadata": {"name": "spelt"},
+        "spec": {"autoScalingConfig": config},
+    }
+    await view.apply(body)
+
+    stored = yaml.safe_load(await view.kubectl("get", "workloadprofile", "spelt", "-o", "yaml"))
+
+    assert stored["spec"]["autoScalingConfig"] == config
+
+
+async def test_kubectl_explains_the_status(cluster: DevCluster) -> None:
+    explained = await cluster.kubectl("explain", "tfw.status")
+
+    for field in (
+        "conditions",
+        "recommendation",
+        "appliedRecommendedReplicas",
+        "activeCronScalingRule",
+        "estimation",
+    ):
+        assert field in explained
+    assert "<no description>" not in explained
+
+
+async def test_kubectl_get_shows_what_matters_in_columns(view: View) -> None:
+    workload = {
+        "apiVersion": "tensor-fusion.ai/v1",
+        "kind": "TensorFusionWorkload",
+        "metadata": {"name": "columns"},
+    }
+    await view.apply({**workload, "spec": {"resources": {"requests": {"tflops": "10", "vram": "1Gi"}}}})
+
+    header = (await view.kubectl("get", "tfw")).splitlines()[0]
+
+    for column in ("TARGET", "TFLOPS", "VRAM", "RULE", "APPLIED", "AGE"):
+        assert column in header
+
+
+async def test_creating_the_crds_again_leaves_them_as_they_are(cluster: DevCluster) -> None:
+    before = await cluster.kubectl("get", "crd", "-o", "name")
+
+    answer = await cluster.kubectl("create", "-k", str(manifests() / "crds"), check=False)
+
+    assert await cluster.kubectl("get", "crd", "-o", "name") == before
+    assert "created" not in answer

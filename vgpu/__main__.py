@@ -1,0 +1,5 @@
+"""`python -m vgpu` is the command `vgpu-autoscaler`."""
+
+from vgpu.cli import main
+
+main()
