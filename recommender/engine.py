@@ -87,7 +87,7 @@ class Engine:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        self._changes.everything()
+        self.look_at_everything()
         await self.reconcile()  # samples are of use only when the pods are known
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._feed_for_ever(), name="feed")
@@ -97,11 +97,15 @@ class Engine:
         """Why no recommendation can be made now, a sentence for each reason."""
         return [self._feeder.problem] if self._feeder.problem is not None else []
 
+    def look_at_everything(self) -> None:
+        """Let the next pass be about all workloads."""
+        self._changes.everything()
+
     async def feed(self) -> None:
         """Read usage up to now; then every workload is to be looked at."""
         with self._metrics.timed("feed"):
             await self._feeder.feed(self._timing.clock())
-        self._changes.everything()
+        self.look_at_everything()
 
     async def reconcile(self) -> None:
         """Bring everything that has changed in step."""

@@ -15,7 +15,7 @@ from vgpu.kube.resources import (
     ResourceType,
 )
 
-_REVIEWS: Final = ResourceType(
+ACCESS_REVIEWS: Final = ResourceType(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
 )
 _FOLLOW: Final = ("list", "watch")
@@ -55,6 +55,6 @@ async def _is_allowed(client: KubeClient, resource: ResourceType, subresource: s
         "subresource": subresource,
         "verb": verb,
     }
-    review = {"apiVersion": _REVIEWS.api_version, "kind": _REVIEWS.kind}
-    answer = await client.create(_REVIEWS, {**review, "spec": {"resourceAttributes": asked}})
+    review = {"apiVersion": ACCESS_REVIEWS.api_version, "kind": ACCESS_REVIEWS.kind}
+    answer = await client.create(ACCESS_REVIEWS, {**review, "spec": {"resourceAttributes": asked}})
     return bool(answer.get("status", {}).get("allowed"))

@@ -155,10 +155,11 @@ def _is_due(live: Status, wanted: Status, age: float) -> bool:
 
 
 def _has_moved(old: object, new: object) -> bool:
-    """Whether a number anywhere in the new estimation differs from the old one by more than a tenth."""
+    """Whether a target or bound of the new estimation differs from the old one by more than a tenth."""
     if isinstance(new, Mapping):
         known = old if isinstance(old, Mapping) else {}
-        return any(_has_moved(known.get(key), value) for key, value in new.items())
+        # Confidence grows for ever; where that means anything it moves the bounds.
+        return any(_has_moved(known.get(key), new[key]) for key in new.keys() - {"confidence"})
     before, after = _number(old), _number(new)
     if before is None or after is None:
         return old != new

@@ -1,0 +1,160 @@
+from typing import Any
+
+import pytest
+
+from recommender.horizontal import HorizontalDefaults, HorizontalPlan, hpa_key, plan_horizontal
+from recommender.keys import WorkloadKey
+from tests.support import builders
+from vgpu.api import parse_spec
+from vgpu.naming import Owner
+
+WEB = WorkloadKey("default", "web")
+ROOT = Owner("apps/v1", "Deployment", "web", "uid-web")
+DEFAULTS = HorizontalDefaults(metric="gpu_utilization", target=80)
+
+
+def plan(
+    replicas: dict[str, Any] | None = None,
+    *,
+    root: Owner | None = ROOT,
+    floor: int | None = None,
+    autoscalers: tuple[str, ...] = (),
+    **slice_: str,
+) -> HorizontalPlan:
+    spec = {
+        "resources": builders.slice_json(**slice_),
+        "autoScalingConfig": {"autoSetReplicas": {"enable": True, **(replicas or {})}},
+    }
+    return plan_horizontal(
+        workload=WEB,
+        root=root,
+        spec=parse_spec(spec),
+        floor=floor,
+        autoscalers=[builders.hpa_struct(name) for name in autoscalers],
+        defaults=DEFAULTS,
+    )
+
+
+def spec_of(made: HorizontalPlan) -> dict[str, Any]:
+    assert made.body is not None
+    return dict(made.body["spec"])
+
+
+def target_of(made: HorizontalPlan) -> str:
+    [metric] = spec_of(made)["metrics"]
+    return str(metric["pods"]["target"]["averageValue"])
+
+
+def test_an_autoscaler_scales_the_root_controller_on_gpu_utilization() -> None:
+    made = plan()
+    assert made.body is not None
+    assert made.body["metadata"]["name"] == "vgpu-web"
+    assert spec_of(made) == {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        "minReplicas": 1,
+        "maxReplicas": 10,
+        "metrics": [
+            {
+                "type": "Pods",
+                "pods": {
+                    "metric": {"name": "gpu_utilization"},
+                    "target": {"type": "AverageValue", "averageValue": "80"},
+                },
+            }
+        ],
+    }
+
+
+def test_an_autoscaler_is_owned_by_the_root_controller() -> None:
+    made = plan()
+    assert made.body is not None
+    [owner] = made.body["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Deployment", "web", "uid-web")
+
+
+def test_without_auto_replicas_there_is_none_and_nothing_to_tell() -> None:
+    assert plan({"enable": False}) == HorizontalPlan(None, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [(0.5, "100"), ("0.5", "100"), (50, "100"), (1, "200"), (0.333, "66600m")]
+)
+def test_a_target_of_limits_is_converted_to_one_of_requests(target: object, expected: str) -> None:
+    made = plan({"targetTFlopsOfLimits": target}, tflops_request="10", tflops_limit="20")
+    assert target_of(made) == expected
+
+
+def test_bounds_of_replicas_are_those_of_the_workload() -> None:
+    spec = spec_of(plan({"minReplicas": 2, "maxReplicas": 6}))
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 6)
+
+
+@pytest.mark.parametrize(("floor", "least"), [(None, 2), (1, 2), (4, 4), (9, 6)])
+def test_an_active_rule_raises_the_floor_up_to_the_maximum(floor: int | None, least: int) -> None:
+    assert spec_of(plan({"minReplicas": 2, "maxReplicas": 6}, floor=floor))["minReplicas"] == least
+
+
+def test_steps_and_cool_downs_become_behavior() -> None:
+    made = plan(
+        {
+            "scaleUpStep": 2,
+            "scaleUpCoolDownTime": "1m",
+            "scaleDownStep": 1,
+            "scaleDownCoolDownTime": "5m",
+            "evaluationPeriod": "30s",
+        }
+    )
+    assert spec_of(made)["behavior"] == {
+        "scaleUp": {
+            "policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}],
+            "stabilizationWindowSeconds": 30,
+        },
+        "scaleDown": {
+            "policies": [{"type": "Pods", "value": 1, "periodSeconds": 300}],
+            "stabilizationWindowSeconds": 30,
+        },
+    }
+
+
+def test_a_cool_down_alone_keeps_the_default_steps_of_kubernetes() -> None:
+    made = plan({"scaleUpCoolDownTime": "0s", "scaleDownCoolDownTime": "5s"})
+    assert spec_of(made)["behavior"] == {
+        "scaleUp": {
+            "policies": [
+                {"type": "Pods", "value": 4, "periodSeconds": 1},
+                {"type": "Percent", "value": 100, "periodSeconds": 1},
+            ]
+        },
+        "scaleDown": {
+            "policies": [{"type": "Percent", "value": 100, "periodSeconds": 5}],
+            "stabilizationWindowSeconds": 5,
+        },
+    }
+
+
+def test_periods_stay_within_what_kubernetes_takes() -> None:
+    down = spec_of(plan({"scaleDownCoolDownTime": "10h"}))["behavior"]["scaleDown"]
+    assert (down["policies"][0]["periodSeconds"], down["stabilizationWindowSeconds"]) == (1800, 3600)
+
+
+def test_an_autoscaler_of_a_person_makes_ours_step_back() -> None:
+    made = plan(autoscalers=("mine",))
+    assert made.body is None
+    assert made.condition is not None
+    assert (made.condition.status, made.condition.reason) == (False, "ForeignAutoscaler")
+    assert "HorizontalPodAutoscaler mine" in made.condition.message
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Job", "CronJob", "DaemonSet"])
+def test_kinds_that_cannot_be_scaled_are_told(kind: str) -> None:
+    made = plan(root=Owner("batch/v1", kind, "x", "uid"))
+    assert made.body is None
+    assert made.condition is not None
+    assert made.condition.reason == "NotScalable"
+    assert kind in made.condition.message
+
+
+def test_the_longest_workload_name_still_gives_an_object_name() -> None:
+    long = hpa_key(WorkloadKey("default", "a" * 253))
+    assert len(long.name) == 253
+    assert long != hpa_key(WorkloadKey("default", "a" * 252 + "b"))

@@ -1,0 +1,208 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from recommender.errors import MissingPermissions, UnknownPreset
+from recommender.main import run, serve
+from recommender.permissions import ACCESS_REVIEWS
+from recommender.settings import RecommenderSettings
+from tests.support.fake_kube import FakeKube
+from tests.support.fake_prometheus import FakePrometheus
+from tests.support.waiting import until
+from vgpu.errors import ExitCode
+from vgpu.kube.errors import ApiUnreachable, KubeConfigError, MissingCrds
+from vgpu.kube.resources import PROFILES, WORKLOADS
+from vgpu.prometheus import BadQuery
+from vgpu.serving import ServingError
+
+BAD = b'{"status":"error","errorType":"bad_data","error":"parse error: unexpected <by>"}'
+
+
+@pytest.fixture
+async def kube() -> AsyncIterator[FakeKube]:
+    async with FakeKube() as fake:
+        fake.api.served.add(ACCESS_REVIEWS)
+        grant(fake)
+        yield fake
+
+
+@pytest.fixture
+async def prometheus() -> AsyncIterator[FakePrometheus]:
+    async with FakePrometheus() as fake:
+        yield fake
+
+
+def grant(kube: FakeKube, *, all_but: str = "") -> None:
+    """Let the fake answer access reviews; everything is allowed but one verb on one resource."""
+    answer = kube.api.answer
+
+    def answer_reviews(asked: Any) -> Any:
+        if not asked.path.endswith(ACCESS_REVIEWS.plural):
+            return answer(asked)
+        wanted = asked.body["spec"]["resourceAttributes"]
+        return {"status": {"allowed": f"{wanted['verb']} {wanted['resource']}" != all_but}}
+
+    kube.api.answer = answer_reviews  # type: ignore[method-assign]  # the fake has no authorization of its own
+
+
+def settings(kube: FakeKube, prometheus: FakePrometheus, **more: Any) -> RecommenderSettings:
+    given = {
+        "kubeconfig": kube.kubeconfig,
+        "prometheus_url": prometheus.url,
+        "ops_host": "127.0.0.1",
+        "ops_port": 0,
+        "startup_timeout": 5,
+        **more,
+    }
+    return RecommenderSettings(**given)
+
+
+@asynccontextmanager
+async def serving(chosen: RecommenderSettings) -> AsyncIterator[str]:
+    """The address of the ops server of a recommender that runs, and then is asked to stop."""
+    stop = asyncio.Event()
+    with capture_logs() as logs:
+        task = asyncio.create_task(serve(chosen, stop))
+        await until(lambda: list(_port(logs)) or task.done())
+        yield f"http://127.0.0.1:{next(_port(logs))}"
+        stop.set()
+        async with asyncio.timeout(3):
+            await task
+
+
+def _port(logs: list[Any]) -> Iterator[int]:
+    return (entry["ops_port"] for entry in logs if entry["event"] == "recommending")
+
+
+async def fetch(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.text()
+
+
+async def became(url: str, status: int) -> str:
+    async with asyncio.timeout(5):
+        while True:
+            code, text = await fetch(url)
+            if code == status:
+                return text
+
+
+async def failure(chosen: RecommenderSettings) -> Exception:
+    """The one error that a start ends with."""
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.timeout(8):
+            await serve(chosen, asyncio.Event())
+    error: Exception = raised.value
+    while isinstance(error, ExceptionGroup):
+        [error] = error.exceptions
+    return error
+
+
+async def test_it_gets_ready_shows_metrics_and_stops_when_asked(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    async with serving(settings(kube, prometheus)) as url:
+        await became(f"{url}/readyz", 200)
+        assert await fetch(f"{url}/healthz") == (200, "ok\n")
+        status, text = await fetch(f"{url}/metrics")
+        assert status == 200
+        assert "vgpu_recommender_workloads 0.0" in text
+
+
+async def test_a_source_that_is_away_is_no_reason_not_to_start_but_not_to_be_ready(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    await prometheus.stop()
+    async with serving(settings(kube, prometheus, interval=0.1, settle=0)) as url:
+        reason = await became(f"{url}/readyz", 503)
+        assert "metric source" in reason
+        await prometheus.start()
+        await became(f"{url}/readyz", 200)
+
+
+async def test_bad_promql_ends_the_start_and_names_setting_and_reason(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    prometheus.answer_next(400, BAD, headers={"Content-Type": "application/json"})
+    error = await failure(settings(kube, prometheus))
+    assert isinstance(error, BadQuery)
+    assert "'preset'" in str(error)
+    assert "unexpected <by>" in str(error)
+    assert error.exit_code == ExitCode.METRIC_SOURCE
+
+
+async def test_missing_crds_end_the_start_and_are_named(kube: FakeKube, prometheus: FakePrometheus) -> None:
+    kube.unserve(WORKLOADS)
+    kube.unserve(PROFILES)
+    error = await failure(settings(kube, prometheus))
+    assert isinstance(error, MissingCrds)
+    assert "tensorfusionworkloads.tensor-fusion.ai, workloadprofiles.tensor-fusion.ai" in str(error)
+    assert "manifests/crds" in str(error)
+
+
+async def test_missing_permissions_end_the_start_and_are_named(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    grant(kube, all_but="patch tensorfusionworkloads")
+    error = await failure(settings(kube, prometheus))
+    assert isinstance(error, MissingPermissions)
+    assert "patch tensorfusionworkloads.tensor-fusion.ai/status" in str(error)
+    assert "list pods" not in str(error)
+    assert error.exit_code == ExitCode.CLUSTER
+
+
+async def test_an_unreachable_api_server_ends_the_start_and_is_named(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    await kube.stop()
+    error = await failure(settings(kube, prometheus, startup_timeout=0.3))
+    assert isinstance(error, ApiUnreachable)
+    assert kube.url in str(error)
+
+
+async def test_a_missing_kubeconfig_ends_the_start(kube: FakeKube, prometheus: FakePrometheus) -> None:
+    error = await failure(settings(kube, prometheus, kubeconfig="/nonexistent/kubeconfig"))
+    assert isinstance(error, KubeConfigError)
+
+
+async def test_an_unknown_preset_ends_the_start_and_lists_the_known(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    error = await failure(settings(kube, prometheus, preset="tensorfusoin"))
+    assert isinstance(error, UnknownPreset)
+    assert "tensorfusion" in str(error)
+    assert error.exit_code == ExitCode.USAGE
+
+
+async def test_a_port_that_is_taken_ends_the_start_and_names_the_setting(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    error = await failure(settings(kube, prometheus, ops_port=kube.port))
+    assert isinstance(error, ServingError)
+    assert "ops_port" in str(error)
+
+
+async def test_it_stops_when_asked_while_it_still_waits_for_the_cluster(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    await kube.stop()
+    stop = asyncio.Event()
+    task = asyncio.create_task(serve(settings(kube, prometheus, startup_timeout=60), stop))
+    await asyncio.sleep(0)
+    stop.set()
+    async with asyncio.timeout(3):
+        await task
+
+
+def test_the_command_line_finds_the_settings_model() -> None:
+    assert run.__annotations__["settings"] is RecommenderSettings
+
+
+def test_a_sample_comes_once_an_interval_unless_a_step_is_set() -> None:
+    assert RecommenderSettings(interval="30s").step == 30
+    assert RecommenderSettings(interval="30s", usage_step="10s").step == 10

@@ -1,0 +1,197 @@
+"""A whole recommender between a fake kube-apiserver and a fake Prometheus, on a clock that the test moves.
+
+async with recommending() as rig:
+    rig.deploy("web")
+    await rig.settle()                      # as often as it takes until nothing is left to do
+    rig.use("web", tflops=3.0, vram=2e9, minutes=40)
+    await rig.pass_time(minutes=40)         # feeds once a minute
+    assert rig.status("web")["recommendation"] == ...
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from recommender.engine import Timing
+from recommender.main import Recommender
+from recommender.settings import RecommenderSettings
+from tests.support import builders
+from tests.support.fake_kube import FakeKube
+from tests.support.fake_prometheus import FakePrometheus
+from tests.support.waiting import until
+from vgpu.kube.resources import DEPLOYMENTS, HPAS, NODES, PODS, PROFILES, REPLICA_SETS, WORKLOADS
+from vgpu.prometheus import PrometheusClient
+from vgpu.usage_sources import TENSORFUSION
+
+Json = dict[str, Any]
+
+# The fake kube-apiserver creates everything at 2026-01-01T00:00:00Z.
+CREATED = 1_767_225_600.0
+# A Thursday, ten in the morning, UTC.
+START = CREATED + 10 * 3600
+MINUTE = 60.0
+
+
+class Rig:
+    """What a test does to the cluster, to usage and to time, and how it looks at what comes of it."""
+
+    def __init__(self, kube: FakeKube, prometheus: FakePrometheus) -> None:
+        self.kube = kube
+        self.prometheus = prometheus
+        self.now = START
+        self.offset: float | None = None
+        self._recommender: Recommender | None = None
+
+    @property
+    def recommender(self) -> Recommender:
+        assert self._recommender is not None, "it runs inside of `recommending`"
+        return self._recommender
+
+    def clock(self) -> float:
+        """The recommender's clock: `now`, or one that runs once `run_clock` was called."""
+        return self.now if self.offset is None else self.offset + time.monotonic()
+
+    def run_clock(self, *, begin: float) -> None:
+        """Let the clock run by itself, from a time on."""
+        self.offset = begin - time.monotonic()
+
+    @asynccontextmanager
+    async def running(self, **settings: Any) -> AsyncIterator[None]:
+        """A recommender process, from its start to its end."""
+        chosen = RecommenderSettings(prometheus_url=self.prometheus.url, **{"settle": 0, **settings})
+        async with self.kube.client() as client, PrometheusClient(self.prometheus.url) as source:
+            self._recommender = Recommender(
+                settings=chosen,
+                client=client,
+                source=source,
+                preset=TENSORFUSION,
+                timing=Timing(interval=chosen.interval, settle=chosen.settle, clock=self.clock),
+            )
+            following = asyncio.create_task(_follow(self._recommender))
+            try:
+                await self._recommender.cluster.wait_synced(5)
+                yield
+            finally:
+                following.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await following
+
+    # The cluster.
+
+    def deploy(self, name: str = "web", *, replicas: int = 1, **pod: Any) -> Json:
+        """A Deployment with its ReplicaSet and pods; further arguments as of `builders.pod`."""
+        deployment = self.kube.put(DEPLOYMENTS, builders.deployment(name))
+        replica_set = builders.replica_set(name)
+        replica_set["metadata"]["ownerReferences"] = [builders.owner_reference(deployment)]
+        self.kube.put(REPLICA_SETS, replica_set)
+        for index in range(replicas):
+            self.add_pod(name, f"pod{index}", **pod)
+        return deployment
+
+    def add_pod(self, deployment: str, suffix: str, **arguments: Any) -> Json:
+        """One more pod of a Deployment that is there."""
+        replica_set = f"{deployment}-{builders.TEMPLATE_HASH}"
+        pod = builders.deployment_pod(deployment, suffix, **arguments)
+        stored = self.kube.get(REPLICA_SETS, "default", replica_set)
+        pod["metadata"]["ownerReferences"] = [builders.owner_reference(stored)]
+        return self.kube.put(PODS, pod)
+
+    def edit_workload(self, name: str, spec: Mapping[str, Any]) -> None:
+        """A person changes a workload's spec, key by key."""
+        live = self.kube.get(WORKLOADS, "default", name)
+        self.kube.put(WORKLOADS, {**live, "spec": {**live["spec"], **spec}})
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """A sample of the recommender's own metrics."""
+        return self.recommender.registry.get_sample_value(f"vgpu_recommender_{name}", labels)
+
+    def status(self, name: str = "web") -> Json:
+        found: Json = self.kube.get(WORKLOADS, "default", name).get("status", {})
+        return found
+
+    def condition(self, name: str = "web", type_: str = "RecommendationProvided") -> Json | None:
+        return next((each for each in self.status(name).get("conditions", []) if each["type"] == type_), None)
+
+    def status_writes(self) -> int:
+        return sum(1 for request in self.kube.writes() if request.path.endswith("/status"))
+
+    # Usage.
+
+    def use(
+        self,
+        deployment: str,
+        *,
+        tflops: float,
+        vram: float,
+        minutes: int,
+        pod: str = "pod0",
+        gpu: str = "GPU-0",
+    ) -> None:
+        """Samples of a pod for the minutes to come, four a minute."""
+        labels = {
+            "namespace": "default",
+            "pod": f"{deployment}-{builders.TEMPLATE_HASH}-{pod}",
+            "uuid": gpu,
+            "workload": deployment,
+        }
+        times = [self.now + 15 * index for index in range(1, 4 * minutes + 1)]
+        self.prometheus.add("tf_worker_usage_compute_tflops", labels, [(at, tflops) for at in times])
+        self.prometheus.add("tf_worker_usage_memory_bytes", labels, [(at, vram) for at in times])
+
+    # Time.
+
+    async def pass_time(self, *, minutes: int) -> None:
+        """Let so many intervals of a minute go by."""
+        for _ in range(minutes):
+            self.now += MINUTE
+            await self.recommender.engine.feed()
+            await self.settle()
+
+    async def skip(self, *, minutes: int) -> None:
+        """Let time go by, and read the usage of all of it at once."""
+        await self.recommender.engine.feed()
+        self.now += minutes * MINUTE
+        await self.recommender.engine.feed()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Reconcile until a pass writes nothing any more and its own writes have come back."""
+        while True:
+            await self._caught_up()
+            before = len(self.kube.writes())
+            await self.recommender.engine.reconcile()
+            if len(self.kube.writes()) == before:
+                return
+
+    async def _caught_up(self) -> None:
+        cluster = self.recommender.cluster
+        watched = ((PODS, cluster.pods), (WORKLOADS, cluster.workloads), (PROFILES, cluster.profiles))
+        for resource, reflector in (*watched, (HPAS, cluster.hpas), (NODES, cluster.nodes)):
+
+            def same(resource: Any = resource, reflector: Any = reflector) -> bool:
+                stored = {_version(each["metadata"]) for each in self.kube.objects(resource)}
+                known = {(each.metadata.uid, each.metadata.resource_version) for each in reflector.values()}
+                return stored == known
+
+            await until(same, what=f"the reflector of {resource.plural} has caught up")
+
+
+@asynccontextmanager
+async def recommending(**settings: Any) -> AsyncIterator[Rig]:
+    """A rig with a recommender that runs; keyword arguments are its settings."""
+    async with FakeKube() as kube:
+        rig = Rig(kube, FakePrometheus())
+        async with rig.prometheus, rig.running(**settings):
+            yield rig
+
+
+async def _follow(recommender: Recommender) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        recommender.cluster.start(tasks)
+
+
+def _version(metadata: Mapping[str, str]) -> tuple[str, str]:
+    return metadata["uid"], metadata["resourceVersion"]
