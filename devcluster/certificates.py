@@ -91,6 +91,11 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - _BACKDATED)
             .not_valid_after(self._now + _VALID)
+            # OpenSSL's strict mode, which Python 3.13 switches on, asks for both identifiers.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
         )
 
 

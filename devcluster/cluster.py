@@ -18,7 +18,6 @@ from devcluster.components import (
     KUBE_SCHEDULER,
     KWOK,
     PROMETHEUS,
-    Component,
     ControlPlane,
 )
 from devcluster.errors import DevClusterError
@@ -73,7 +72,7 @@ class DevCluster:
         self._ports = Ports()
         self._plane = ControlPlane.on(self._ports, layout=self._layout, binaries=binaries)
         self._scraping = Scraping(self._layout.prometheus)
-        self._components: dict[str, Component] = {}
+        self._components = self._plane.components()
         self._children: dict[str, Child] = {}
         self._stack = AsyncExitStack()
         self._kubectl = Kubectl(
@@ -152,7 +151,6 @@ class DevCluster:
         self._write_client(authority, KUBE_SCHEDULER, user=f"system:{KUBE_SCHEDULER}")
         self._scraping.write(interval=self._scrape_interval)
         self._scraping.set_targets(self._scrape)
-        self._components = self._plane.components()
 
     def _write_client(
         self, authority: Authority, name: str, *, user: str, groups: Sequence[str] = ()
@@ -190,7 +188,11 @@ class DevCluster:
     async def _start(self, name: str) -> None:
         component = self._components[name]
         self._children[name] = await self.supervisor.start(
-            name, component.argv, ready=component.ready, timeout=_START_TIMEOUT
+            name,
+            component.argv,
+            ready=component.ready,
+            timeout=_START_TIMEOUT,
+            patience=component.patience,
         )
 
 

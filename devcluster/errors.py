@@ -1,6 +1,5 @@
 """Everything that can go wrong with the development cluster, and what a person does about it."""
 
-
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -179,7 +178,7 @@ class ChildNotReady(ChildFailed):
     """A child runs, but did not become ready in time."""
 
     def __init__(self, *, name: str, log: Path, waited: float) -> None:
-        super().__init__(name=name, log=log, what=f"was not ready after {waited:.0f} s")
+        super().__init__(name=name, log=log, what=f"was not ready after {waited:g} s")
 
 
 class KubectlFailed(DevClusterError):

@@ -32,7 +32,7 @@ class Kubectl:
             async with asyncio.timeout(self.patience):
                 stdout, stderr = await process.communicate(None if input is None else input.encode())
         except TimeoutError:
-            said = f"no answer after {self.patience:.0f} s"
+            said = f"no answer after {self.patience:g} s"
             raise KubectlFailed(arguments=arguments, status=-signal.SIGKILL, stderr=said) from None
         finally:
             await _end(process)

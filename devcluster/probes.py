@@ -2,17 +2,20 @@
 
 import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 
 
-def answers(url: str, *, context: ssl.SSLContext | None = None) -> Callable[[], Awaitable[bool]]:
-    """A probe that says whether `url` answers 200; `context` is for TLS."""
+def answers(
+    url: str, *, context: Callable[[], ssl.SSLContext] | None = None
+) -> Callable[[], Awaitable[bool]]:
+    """A probe that says whether `url` answers 200; `context` makes what TLS needs when it is asked."""
 
     async def probe() -> bool:
-        connector = aiohttp.TCPConnector(ssl=context or True)
+        connector = aiohttp.TCPConnector(ssl=context() if context else True)
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session,
@@ -33,8 +36,6 @@ def unverified() -> ssl.SSLContext:
     return context
 
 
-def trusting(authority: str, certificate: str, key: str) -> ssl.SSLContext:
-    """TLS with a client certificate, to a server of this authority; all three are file names."""
-    context = ssl.create_default_context(cafile=authority)
-    context.load_cert_chain(certificate, key)
-    return context
+def trusting(authority: Path) -> ssl.SSLContext:
+    """TLS to a server of this authority, a PEM file."""
+    return ssl.create_default_context(cafile=authority)

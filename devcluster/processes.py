@@ -34,6 +34,7 @@ class Child:
     argv: tuple[str, ...]
     log: Path
     process: asyncio.subprocess.Process
+    patience: float
     stopping: bool = False
     death: ChildDied | None = None
 
@@ -57,20 +58,18 @@ class Supervisor:
     """Starts children, watches them, and stops them in reverse order when it is left.
 
     `failed` is a future that raises ChildDied as soon as a child ends though nobody asked it to. To leave
-    means: SIGTERM to each, ten seconds to comply, SIGKILL. Where leaving is itself interrupted, all are
+    means: SIGTERM to each, some seconds to comply, SIGKILL. Where leaving is itself interrupted, all are
     killed at once; and should this process be killed, the kernel kills them (see `launcher`). For the main
     thread only.
 
     Args:
         logs: The folder for one `<name>.log` each; it must exist.
-        patience: Seconds that a child has to end after SIGTERM.
     """
 
     failed: "asyncio.Future[NoReturn]"
 
-    def __init__(self, logs: Path, *, patience: float = _SECONDS_TO_STOP) -> None:
+    def __init__(self, logs: Path) -> None:
         self._logs = logs
-        self._patience = patience
         self._watchers: dict[Child, asyncio.Task[int]] = {}
 
     async def __aenter__(self) -> Self:
@@ -95,14 +94,26 @@ class Supervisor:
         env: Mapping[str, str] | None = None,
         ready: Ready | None = None,
         timeout: float = 30.0,
+        patience: float = _SECONDS_TO_STOP,
     ) -> Child:
-        """Start a program and wait until `ready` says yes; its environment is `env`, else ours.
+        """Start a program and wait until `ready` says yes.
+
+        Args:
+            name: What to call it in logs and errors.
+            argv: The program and its arguments.
+            env: Its environment, ours by default.
+            ready: Asked again and again; without it the program counts as ready at once.
+            timeout: Seconds that it has to become ready.
+            patience: Seconds that it has to end after SIGTERM.
 
         Raises:
             ChildDied: it ended before it was ready.
             ChildNotReady: it was not ready after `timeout` seconds; it is stopped then.
         """
-        child = await self._launch(name, [str(part) for part in argv], env)
+        command = [str(part) for part in argv]
+        path = self._logs / f"{name}.log"
+        process = await _spawn(command, log=path, env=env)
+        child = Child(name=name, argv=tuple(command), log=path, process=process, patience=patience)
         self._watchers[child] = asyncio.create_task(self._watch(child), name=f"watch {name}")
         if ready is not None:
             await self._wait_ready(child, ready, timeout)
@@ -114,9 +125,9 @@ class Supervisor:
         watcher = self._watchers[child]
         try:
             child.signal(signal.SIGKILL if kill else signal.SIGTERM)
-            await asyncio.wait({watcher}, timeout=self._patience)
+            await asyncio.wait({watcher}, timeout=child.patience)
             if child.running:
-                log.warning("child did not end on SIGTERM, killing it", child=child.name, pid=child.pid)
+                log.info("child did not end on SIGTERM, killing it", child=child.name, pid=child.pid)
         finally:
             child.signal(signal.SIGKILL)
         await asyncio.wait({watcher}, timeout=_SECONDS_TO_DIE)
@@ -132,19 +143,6 @@ class Supervisor:
         finally:
             task.cancel()
             await asyncio.wait({task})
-
-    async def _launch(self, name: str, argv: list[str], env: Mapping[str, str] | None) -> Child:
-        path = self._logs / f"{name}.log"
-        with path.open("ab") as file:
-            process = await asyncio.create_subprocess_exec(
-                *tied_to_us(argv),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=file,
-                stderr=asyncio.subprocess.STDOUT,
-                env=env,
-                start_new_session=True,
-            )
-        return Child(name=name, argv=tuple(argv), log=path, process=process)
 
     async def _watch(self, child: Child) -> int:
         status = await child.process.wait()
@@ -187,10 +185,29 @@ class Supervisor:
         self._watchers.clear()
 
 
+async def _spawn(
+    command: list[str], *, log: Path, env: Mapping[str, str] | None
+) -> asyncio.subprocess.Process:
+    with log.open("ab") as file:
+        return await asyncio.create_subprocess_exec(
+            *tied_to_us(command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=file,
+            stderr=asyncio.subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+        )
+
+
 async def _poll(ready: Ready, patience: float) -> None:
     attempts = AsyncRetrying(
         retry=retry_if_result(lambda answer: not answer),
         wait=wait_fixed(_SECONDS_BETWEEN_PROBES),
         stop=stop_after_delay(patience),
     )
-    await attempts(ready)
+
+    async def probe() -> bool:
+        # Not `ready` itself: tenacity would take a lambda's coroutine for its answer.
+        return await ready()
+
+    await attempts(probe)

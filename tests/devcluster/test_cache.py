@@ -97,7 +97,12 @@ def test_a_second_process_waits_for_the_first_and_says_so(cache: BinaryCache) ->
     other = FileLock(cache.home / "lock", thread_local=False)
     other.acquire()
     waiting = threading.Event()
-    release = threading.Thread(target=lambda: (waiting.wait(10), other.release()))
+
+    def hold_until_awaited() -> None:
+        waiting.wait(10)
+        other.release()
+
+    release = threading.Thread(target=hold_until_awaited)
     release.start()
     with cache.locked(on_wait=waiting.set, patience=10):
         assert waiting.is_set()

