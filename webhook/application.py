@@ -1,6 +1,7 @@
 """Applies a recommendation and the active cron rule to a pod's own slice. Pure."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vgpu.schedule import Rule
 from vgpu.slices import Resource, VgpuSlice, applied_digest, merge_rule
@@ -14,16 +15,13 @@ class Application:
         slice: the slice; the pod's own where nothing is applied.
         recommended: the resources that got the recommendation or the larger of it and the rule.
         rule: name of the rule that was applied, if one was.
+        digest: the value of the annotation applied-recommendation; None where nothing is applied.
     """
 
     slice: VgpuSlice
     recommended: frozenset[Resource] = frozenset()
     rule: str | None = None
-
-    @property
-    def digest(self) -> str | None:
-        """The value of the annotation applied-recommendation; None where nothing is applied."""
-        return applied_digest(self.slice, self.rule) if self.recommended or self.rule is not None else None
+    digest: str | None = None
 
     def leaves_out(self, carried: VgpuSlice) -> bool:
         """Whether a pod that carries this slice has a field that the result lacks."""
@@ -37,6 +35,8 @@ class Application:
         )
 
 
+# The pods of a template all ask the same.
+@lru_cache(maxsize=4096)
 def apply(
     base: VgpuSlice,
     *,
@@ -73,7 +73,9 @@ def apply(
         result = result.with_resource(
             resource, request=merged.requests.get(resource), limit=merged.limits.get(resource)
         )
-    return Application(slice=result, recommended=recommended, rule=rule.name if rule and ruled else None)
+    applied_rule = rule.name if rule is not None and ruled else None
+    digest = applied_digest(result, applied_rule) if recommended or ruled else None
+    return Application(slice=result, recommended=recommended, rule=applied_rule, digest=digest)
 
 
 def _asked(slice_: VgpuSlice, resource: Resource) -> bool:

@@ -11,7 +11,7 @@ Trouble leaves the pod as it is, with a warning: a pod must start whatever becom
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -233,10 +233,15 @@ def _outcome(
 def _records(subject: _Subject, baseline: Baseline, application: Application) -> dict[str, str]:
     records = {keys.WORKLOAD: subject.workload_name}
     if not baseline.recorded:
-        records[keys.ORIGINAL_RESOURCES] = msgspec.json.encode(baseline.slice.to_json()).decode()
+        records[keys.ORIGINAL_RESOURCES] = _record(baseline.slice)
     if application.digest is not None:
         records[keys.APPLIED_RECOMMENDATION] = application.digest
     return records
+
+
+@lru_cache(maxsize=4096)
+def _record(original: VgpuSlice) -> str:
+    return msgspec.json.encode(original.to_json()).decode()
 
 
 def _removals(subject: _Subject, application: Application) -> tuple[PatchOperation, ...]:
