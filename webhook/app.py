@@ -9,10 +9,11 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from webhook.edits import Label, Outcome
 from webhook.errors import BadReviewError
 from webhook.lookups import Lookups
 from webhook.metrics import WebhookMetrics
-from webhook.pods import Label, Outcome, decide
+from webhook.pods import decide
 from webhook.registration import PODS_PATH, TIMEOUT_SECONDS
 from webhook.review import AdmissionRequest, decode_review, encode_admitted, encode_status
 

@@ -8,25 +8,22 @@
 Trouble leaves the pod as it is, with a warning: a pod must start whatever becomes of the autoscaler.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import partial
 
 import msgspec
 
 from vgpu import annotations as keys
 from vgpu.dialects import Dialect, dialect_of
 from vgpu.kube.objects import Pod, controller_of
-from vgpu.kube.patches import PatchOperation, annotation_operations, escape_pointer
 from vgpu.naming import workload_name
 from vgpu.schedule import Rule, ScheduleError
 from vgpu.slices import VgpuSlice
-from webhook.application import Application, apply
-from webhook.baselines import Baseline, read_baseline
+from webhook.application import apply
+from webhook.baselines import read_baseline
 from webhook.configuration import NOTHING, Configuration, overriding
+from webhook.edits import Label, Outcome, Subject, edit
 from webhook.errors import (
-    AnnotationsTooLargeError,
     CachesNotSyncedError,
     LeftAloneError,
     UnreadablePodError,
@@ -36,54 +33,7 @@ from webhook.lookups import KnownWorkload, Lookups
 from webhook.published import Published
 from webhook.review import AdmissionRequest
 
-MAX_ANNOTATION_BYTES = 256 * 1024
-"""Kubernetes' limit on all keys and values of an object (apimachinery, TotalAnnotationSizeLimitB)."""
-
 _pod_decoder = msgspec.json.Decoder(Pod)
-
-
-class Label(StrEnum):
-    """What was done, for the metric."""
-
-    RULE = "rule"
-    RECOMMENDATION = "recommendation"
-    RECORDED = "recorded"
-    UNCHANGED = "unchanged"
-    IGNORED = "ignored"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What becomes of a pod; it is always admitted.
-
-    Attributes:
-        label: what was done, a `Label` or the `outcome` of a `LeftAloneError`.
-        dialect: name of the pod's dialect, `none` where it has none.
-        operations: the patch (RFC 6902), empty when the pod stays as it is.
-        warnings: for the person who creates the pod.
-        audit_annotations: for the audit log: which workload, recommendation and rule.
-    """
-
-    label: str
-    dialect: str = "none"
-    operations: tuple[PatchOperation, ...] = ()
-    warnings: tuple[str, ...] = ()
-    audit_annotations: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A gated pod with a slice and a workload."""
-
-    pod: Pod
-    dialect: Dialect
-    namespace: str
-    workload_name: str
-
-    @property
-    def annotations(self) -> Mapping[str, str]:
-        return self.pod.metadata.annotations or {}
 
 
 def decide(request: AdmissionRequest, *, lookups: Lookups, now: float) -> Outcome:
@@ -128,7 +78,7 @@ def _decide(pod: Pod, dialect: Dialect, namespace: str, *, lookups: Lookups, now
     name = _workload_name(pod, namespace, lookups)
     if name is None:
         return Outcome(Label.IGNORED, warnings=_unusable_name(pod))
-    subject = _Subject(pod, dialect, namespace, name)
+    subject = Subject(pod, dialect, namespace, name)
     workload = lookups.workload(namespace, name)
     configuration, profile_slice = _configuration(subject, workload, lookups)
     published = workload.published if workload is not None else Published()
@@ -147,7 +97,7 @@ def _decide(pod: Pod, dialect: Dialect, namespace: str, *, lookups: Lookups, now
         problems = (*problems, f"TensorFusionWorkload {name}: {published.problem}")
     if application.slice == VgpuSlice():
         return Outcome(Label.IGNORED, warnings=problems)
-    return _outcome(subject, baseline, application, problems=problems)
+    return edit(subject, baseline, application, problems=problems)
 
 
 def _workload_name(pod: Pod, namespace: str, lookups: Lookups) -> str | None:
@@ -168,7 +118,7 @@ def _unusable_name(pod: Pod) -> tuple[str, ...]:
 
 
 def _configuration(
-    subject: _Subject, workload: KnownWorkload | None, lookups: Lookups
+    subject: Subject, workload: KnownWorkload | None, lookups: Lookups
 ) -> tuple[Configuration, VgpuSlice]:
     """What counts for the pod, and the slice in its profile.
 
@@ -208,87 +158,3 @@ def _in_force(
     except ScheduleError as error:
         return None, published.without_rules(), (str(error),)
     return rule, published.usable(rule), ()
-
-
-def _outcome(
-    subject: _Subject, baseline: Baseline, application: Application, *, problems: tuple[str, ...]
-) -> Outcome:
-    edit = subject.dialect.write(subject.pod, application.slice)
-    changes = {**_records(subject, baseline, application), **edit.annotations}
-    _require_room({**subject.annotations, **changes})
-    operations = (
-        *annotation_operations(subject.pod.metadata.annotations, changes),
-        *_removals(subject, application),
-        *edit.operations,
-    )
-    rewritten = bool(edit.annotations or edit.operations)
-    return Outcome(
-        label=_label(application, changed=bool(operations)),
-        operations=operations,
-        warnings=(*problems, *(_notice(subject, application) if rewritten else ())),
-        audit_annotations=_audit(subject, application),
-    )
-
-
-def _records(subject: _Subject, baseline: Baseline, application: Application) -> dict[str, str]:
-    records = {keys.WORKLOAD: subject.workload_name}
-    if not baseline.recorded:
-        records[keys.ORIGINAL_RESOURCES] = _record(baseline.slice)
-    if application.digest is not None:
-        records[keys.APPLIED_RECOMMENDATION] = application.digest
-    return records
-
-
-@lru_cache(maxsize=4096)
-def _record(original: VgpuSlice) -> str:
-    return msgspec.json.encode(original.to_json()).decode()
-
-
-def _removals(subject: _Subject, application: Application) -> tuple[PatchOperation, ...]:
-    """Takes away a digest that came with the pod although nothing is applied to it."""
-    if application.digest is not None or keys.APPLIED_RECOMMENDATION not in subject.annotations:
-        return ()
-    pointer = escape_pointer(keys.APPLIED_RECOMMENDATION)
-    return ({"op": "remove", "path": f"/metadata/annotations/{pointer}"},)
-
-
-def _require_room(annotations: Mapping[str, str]) -> None:
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
-    if size > MAX_ANNOTATION_BYTES:
-        raise AnnotationsTooLargeError(size, MAX_ANNOTATION_BYTES)
-
-
-def _label(application: Application, *, changed: bool) -> Label:
-    if not changed:
-        return Label.UNCHANGED
-    if application.rule is not None:
-        return Label.RULE
-    return Label.RECOMMENDATION if application.recommended else Label.RECORDED
-
-
-def _notice(subject: _Subject, application: Application) -> tuple[str, ...]:
-    """Tells who creates a pod by hand what it got; a controller has nobody to tell, once for each replica."""
-    if controller_of(subject.pod.metadata) is not None:
-        return ()
-    amounts = application.slice.to_json().get("requests", {})
-    text = ", ".join(f"{resource} {amount}" for resource, amount in amounts.items())
-    return (f"vGPU slice requests are now {text}, by the {_reason(application)}",)
-
-
-def _reason(application: Application) -> str:
-    if application.rule is not None:
-        return f"cron scaling rule {application.rule!r}"
-    if application.recommended:
-        return "recommendation"
-    return "template and profile"
-
-
-def _audit(subject: _Subject, application: Application) -> dict[str, str]:
-    audit = {"workload": subject.workload_name}
-    if application.recommended:
-        audit["recommended"] = ",".join(sorted(application.recommended))
-    if application.rule is not None:
-        audit["rule"] = application.rule
-    if application.digest is not None:
-        audit["applied"] = application.digest
-    return audit

@@ -21,9 +21,10 @@ from tests.support.builders import (
 from vgpu import annotations as keys
 from vgpu.naming import Owner
 from webhook.configuration import Configuration, Configurations, KnownProfile
+from webhook.edits import Outcome
 from webhook.errors import UnknownJobError
 from webhook.lookups import KnownWorkload
-from webhook.pods import Outcome, decide
+from webhook.pods import decide
 from webhook.published import read_status
 from webhook.review import AdmissionRequest, decode_review
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import socket
 import ssl
@@ -174,15 +175,19 @@ async def test_while_its_caches_are_being_filled_it_is_alive_but_not_ready_and_a
 
 async def test_when_it_is_asked_to_stop_it_is_not_ready_and_goes_on_serving_for_the_delay() -> None:
     async with FakeKube() as kube:
-        ops = free_port()
-        async with running(settings_for(kube, registration="url", ops_port=ops, shutdown_delay=0.3)) as stop:
-            url, context = await registered(kube)
-            await wait_ready(ops)
-            stop.set()
-            async with asyncio.timeout(0.25):
-                while (await ask(ops, "/readyz"))[0] != 503:
-                    pass
-            assert (await admit(url, context, web()))["response"]["allowed"] is True
+        ops, stop = free_port(), asyncio.Event()
+        settings = settings_for(kube, registration="url", ops_port=ops, shutdown_delay=600)
+        task = asyncio.create_task(serve(settings, stop))
+        url, context = await registered(kube)
+        await wait_ready(ops)
+        stop.set()
+        async with asyncio.timeout(5):
+            while (await ask(ops, "/readyz"))[0] != 503:
+                pass
+        assert (await admit(url, context, web()))["response"]["allowed"] is True
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def test_an_admission_in_flight_is_finished() -> None:

@@ -35,8 +35,9 @@ from vgpu.dialects import baseline
 from vgpu.dialects.tensorfusion import TENSORFUSION
 from vgpu.kube.objects import Pod
 from vgpu.slices import Resource, VgpuSlice
+from webhook.edits import MAX_ANNOTATION_BYTES
 from webhook.errors import BadReviewError
-from webhook.pods import MAX_ANNOTATION_BYTES, decide
+from webhook.pods import decide
 from webhook.review import decode_review, encode_admitted
 
 OURS = {*slice_annotations(), keys.WORKLOAD, keys.ORIGINAL_RESOURCES, keys.APPLIED_RECOMMENDATION}
