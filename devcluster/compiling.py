@@ -17,7 +17,7 @@ from devcluster.steps import Phase
 from devcluster.toolchain import Go
 from devcluster.versions import Tool
 
-# Measured with Go 1.26 on the whole control plane, rounded up.
+# Measured with Go 1.26: 0.55 MB in Go's cache for each of etcd's packages; Kubernetes' are larger.
 _BYTES_PER_PACKAGE = 1_000_000
 # The largest binary with the linker's work files.
 _BYTES_PER_BINARY = 400_000_000
