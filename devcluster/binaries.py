@@ -45,7 +45,7 @@ def obtain(*, report: Report, environ: Mapping[str, str] = os.environ) -> Binari
         DevClusterError: the one that says what is missing and what to do.
     """
     cache = BinaryCache(paths.cache_home(environ))
-    found = _given(environ) | _cached(cache)
+    found = _cached(cache) | _given(environ)
     missing = [tool for tool in TOOLS if tool.name not in found]
     if missing:
         found |= _compiled(cache, missing, report=report, environ=environ)
