@@ -32,6 +32,7 @@ unit: $(STAMP) ## Run the unit tests (no cluster, under a minute)
 	$(BIN)/pytest -m "not e2e" $(PYTEST_ARGS)
 
 e2e: $(STAMP) ## Run the end-to-end tests on a real control plane
+	$(BIN)/vgpu-autoscaler cluster --build-only
 	$(BIN)/pytest -m e2e $(PYTEST_ARGS)
 
 check: lint types ## Run ruff, mypy and import-linter
@@ -39,7 +40,7 @@ check: lint types ## Run ruff, mypy and import-linter
 lint: $(STAMP) ## Run ruff and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 types: $(STAMP) ## Run mypy in strict mode
 	$(BIN)/mypy

@@ -1,8 +1,8 @@
 """The load of a GPU that is not there: real request rates, turned into what an inference engine would use.
 
 A request keeps an engine busy for some milliseconds. So the utilization of a replica is the request rate,
-shared by the replicas, times the GPU seconds of a request, and at most 1. Its VRAM is that of the weights and of
-a cache for every request in flight. The rates are those of `data/inference-load`; noise has a fixed seed.
+shared by the replicas, times the GPU seconds of a request, and at most 1. Its VRAM is that of the weights and
+of a cache for every request in flight. Rates are those of `data/inference-load`; noise has a fixed seed.
 """
 
 import csv

@@ -1,5 +1,4 @@
 """Answers of the Prometheus HTTP API, decoded typed, and what can be wrong with them."""
-# ruff: noqa: N818 - the errors are named by what happened
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -360,9 +360,10 @@ def slices(draw: st.DrawFn) -> VgpuSlice:
 def configurations(draw: st.DrawFn) -> AutoSetResources:
     ratio = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
     ratios = [sorted((draw(ratio), draw(ratio))) for _ in Resource]
+    allowed = [sorted((draw(AMOUNT), draw(AMOUNT))) for _ in Resource]
     return AutoSetResources(
-        min_allowed=Amounts(draw(AMOUNT), draw(AMOUNT)),
-        max_allowed=Amounts(draw(st.none() | AMOUNT), draw(st.none() | AMOUNT)),
+        min_allowed=Amounts(*(least for least, _ in allowed)),
+        max_allowed=Amounts(*(draw(st.sampled_from([None, most])) for _, most in allowed)),
         min_compute_resources_ratio=draw(st.sampled_from([None, ratios[0][0]])),
         max_compute_resources_ratio=draw(st.sampled_from([None, ratios[0][1]])),
         min_vram_resources_ratio=draw(st.sampled_from([None, ratios[1][0]])),

@@ -45,8 +45,8 @@ def test_max_allowed_cuts_a_target_and_says_so() -> None:
     assert proposal.reduction == Reduction(target=8000, allowed=5000)
 
 
-def test_max_allowed_wins_over_min_allowed() -> None:
-    assert proposed(8000, minAllowed={"tflops": 9}, maxAllowed={"tflops": 5}).request == 5000
+def test_max_allowed_wins_over_the_default_of_min_allowed() -> None:
+    assert proposed(8000, maxAllowed={"tflops": "500m"}).request == 500
 
 
 @pytest.mark.parametrize(("target", "expected"), [(1000, 2000), (3000, 3000), (99_000, 6000)])
