@@ -1,6 +1,5 @@
 """What can go wrong in the adapter: requests that are refused, and starts that cannot go on."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from vgpu.errors import AutoscalerError, ExitCode, StartupError
@@ -94,12 +93,3 @@ class RegistrationRefused(AdapterError, StartupError):
     """Something else holds the place in the cluster that the adapter would take."""
 
     exit_code = ExitCode.CLUSTER
-
-
-class UnknownPreset(AdapterError, StartupError):
-    """The setting `preset` names no preset."""
-
-    exit_code = ExitCode.USAGE
-
-    def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(f"setting 'preset' is {name!r}: allowed are {', '.join(known)}")

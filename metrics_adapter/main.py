@@ -10,7 +10,6 @@ import structlog
 from metrics_adapter.app import build_app
 from metrics_adapter.authentication import FrontProxy, load_front_proxy
 from metrics_adapter.catalog import CUSTOM_METRICS
-from metrics_adapter.errors import UnknownPreset
 from metrics_adapter.metrics import AdapterMetrics
 from metrics_adapter.poller import Poller
 from metrics_adapter.registration import Endpoint, register
@@ -21,10 +20,11 @@ from vgpu.kube.client import KubeClient
 from vgpu.kube.objects import Pod
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import PODS
-from vgpu.prometheus import BadQuery, PrometheusClient, PrometheusError
+from vgpu.metric_source import require_valid_queries
+from vgpu.prometheus import PrometheusClient
 from vgpu.serving import HttpsServer, OpsServer, run_until_signal
 from vgpu.telemetry import new_registry
-from vgpu.usage_sources import PRESETS, Preset
+from vgpu.usage_sources import Preset
 
 GROUPS = (CUSTOM_METRICS,)
 
@@ -49,7 +49,6 @@ async def serve(settings: AdapterSettings, stop: asyncio.Event) -> None:
 
 
 async def _work(settings: AdapterSettings) -> None:
-    preset = _preset(settings.preset)
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(
             await KubeClient.connect(kubeconfig=settings.kubeconfig, user_agent="vgpu-metrics-adapter")
@@ -59,8 +58,8 @@ async def _work(settings: AdapterSettings) -> None:
         source = await stack.enter_async_context(
             PrometheusClient(settings.prometheus_url, timeout=settings.prometheus_timeout)
         )
-        await _check_source(source, preset)
-        await _serve(settings, kube=kube, source=source, preset=preset, front_proxy=front_proxy)
+        await require_valid_queries(source, settings)
+        await _serve(settings, kube=kube, source=source, preset=settings.usage(), front_proxy=front_proxy)
 
 
 async def _serve(
@@ -124,25 +123,3 @@ def _serving_pair(settings: AdapterSettings) -> ServingPair:
     return issue_serving_pair(
         dns_names=names, ip_addresses=("127.0.0.1", "::1"), now=datetime.now(UTC), common_name=names[0]
     )
-
-
-def _preset(name: str) -> Preset:
-    if name not in PRESETS:
-        raise UnknownPreset(name, sorted(PRESETS))
-    return PRESETS[name]
-
-
-async def _check_source(source: PrometheusClient, preset: Preset) -> None:
-    """Have the source parse the queries. One that is away does not stop the start: answers are errors then.
-
-    Raises:
-        BadQuery: the source refuses a query.
-    """
-    for selector in (preset.tflops, preset.vram):
-        try:
-            await source.require_valid(selector, setting="preset")
-        except BadQuery:
-            raise
-        except PrometheusError as error:
-            _log.warning("metric source is not there yet", error=str(error))
-            return

@@ -5,19 +5,15 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from vgpu.settings import Port, Seconds, ServiceSettings, WebAddress
+from vgpu.metric_source import MetricSourceSettings
+from vgpu.settings import Port, Seconds
 
 
-class AdapterSettings(ServiceSettings):
+class AdapterSettings(MetricSourceSettings):
     """What can be set on the adapter, beside what every service has."""
 
     model_config = SettingsConfigDict(env_prefix="VGPU_ADAPTER_")
 
-    prometheus_url: WebAddress = Field(
-        "http://prometheus-server.monitoring.svc", description="Base address of the Prometheus HTTP API"
-    )
-    prometheus_timeout: Seconds = Field(10, gt=0, description="How long one query may take")
-    preset: str = Field("tensorfusion", description="Where usage comes from: name of a metric preset")
     interval: Seconds = Field(10, gt=0, description="How often usage is read")
     freshness: Seconds = Field(
         60, gt=0, description="How old a sample may be; must be longer than the interval"

@@ -18,15 +18,6 @@ class OwnerGone(RecommenderError):
         )
 
 
-class UnknownPreset(StartupError):
-    """The setting `preset` names no preset."""
-
-    exit_code = ExitCode.USAGE
-
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"setting 'preset' is {name!r}: allowed are {', '.join(known)}")
-
-
 class MissingPermissions(StartupError):
     """kube-apiserver would refuse what the recommender has to do."""
 

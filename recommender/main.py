@@ -11,7 +11,6 @@ from recommender.changes import Changes
 from recommender.cluster import Cluster
 from recommender.configurations import Configurations
 from recommender.engine import Engine, Stages, Timing
-from recommender.errors import UnknownPreset
 from recommender.failures import Failures
 from recommender.feeding import Feeder
 from recommender.histories import Histories
@@ -24,15 +23,16 @@ from recommender.pods import PodIndex
 from recommender.publisher import StatusPublisher
 from recommender.reporting import Reporter
 from recommender.settings import RecommenderSettings
-from recommender.usage import UsageReader, bulk_queries
+from recommender.usage import UsageReader
 from recommender.verdicts import Judge
 from recommender.workloads import WorkloadKeeper
 from vgpu.kube.client import KubeClient
 from vgpu.kube.resources import PROFILES, WORKLOADS
-from vgpu.prometheus import BadQuery, PrometheusClient, PrometheusError
+from vgpu.metric_source import require_valid_queries
+from vgpu.prometheus import PrometheusClient
 from vgpu.serving import OpsServer, run_until_signal
 from vgpu.telemetry import new_registry
-from vgpu.usage_sources import PRESETS, Preset
+from vgpu.usage_sources import Preset
 
 _USER_AGENT: Final = "vgpu-autoscaler-recommender"
 
@@ -57,7 +57,6 @@ async def serve(settings: RecommenderSettings, stop: asyncio.Event) -> None:
 
 
 async def _work(settings: RecommenderSettings) -> None:
-    preset = _preset(settings.preset)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
             await KubeClient.connect(kubeconfig=settings.kubeconfig, user_agent=_USER_AGENT)
@@ -68,8 +67,8 @@ async def _work(settings: RecommenderSettings) -> None:
         await client.wait_reachable(timeout=settings.startup_timeout)
         await client.require_crds(WORKLOADS, PROFILES)
         await require_permissions(client)
-        await _check_source(source, preset, step=settings.step)
-        await Recommender(settings=settings, client=client, source=source, preset=preset).run()
+        await require_valid_queries(source, settings)
+        await Recommender(settings=settings, client=client, source=source, preset=settings.usage()).run()
 
 
 class Recommender:
@@ -186,25 +185,3 @@ class Recommender:
                 metric=self._settings.horizontal_metric, target=self._settings.horizontal_target
             ),
         )
-
-
-def _preset(name: str) -> Preset:
-    if name not in PRESETS:
-        raise UnknownPreset(name, tuple(PRESETS))
-    return PRESETS[name]
-
-
-async def _check_source(source: PrometheusClient, preset: Preset, *, step: float) -> None:
-    """Have the source parse the queries. One that is away does not stop the start: it is not ready then.
-
-    Raises:
-        BadQuery: the source refuses a query.
-    """
-    for query in bulk_queries(preset, step):
-        try:
-            await source.require_valid(query, setting="preset")
-        except BadQuery:
-            raise
-        except PrometheusError as error:
-            logger.warning("metric source is not there yet", error=str(error))
-            return

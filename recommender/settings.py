@@ -3,19 +3,15 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from vgpu.settings import Port, Seconds, ServiceSettings, WebAddress
+from vgpu.metric_source import MetricSourceSettings
+from vgpu.settings import Port, Seconds
 
 
-class RecommenderSettings(ServiceSettings):
+class RecommenderSettings(MetricSourceSettings):
     """What the recommender can be told; defaults are those of the community VPA where it has them."""
 
     model_config = SettingsConfigDict(env_prefix="VGPU_RECOMMENDER_")
 
-    prometheus_url: WebAddress = Field(
-        "http://prometheus-server.monitoring.svc", description="Base address of the Prometheus HTTP API"
-    )
-    prometheus_timeout: Seconds = Field(10, gt=0, description="How long one query may take")
-    preset: str = Field("tensorfusion", description="Where usage comes from: name of a metric preset")
     interval: Seconds = Field(60, gt=0, description="How often usage is read and estimates are made")
     usage_step: Seconds | None = Field(
         None, gt=0, description="Grid of the samples read from Prometheus; none: the interval"

@@ -1,7 +1,7 @@
 """Where usage is found in a metric source: presets of queries, and which pod and card a series is about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -33,6 +33,10 @@ class Preset:
     namespace_labels: tuple[str, ...]
     pod_labels: tuple[str, ...]
     gpu_labels: tuple[str, ...]
+
+    def with_selectors(self, *, tflops: str | None, vram: str | None) -> "Preset":
+        """The same labels with other selectors; None keeps the preset's."""
+        return replace(self, tflops=tflops or self.tflops, vram=vram or self.vram)
 
     def identify(self, labels: Mapping[str, str]) -> PodGpu | None:
         """The pod and card that a series is about; None where it names no pod."""

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from metrics_adapter.errors import FrontProxyUnknown, RegistrationRefused, UnknownPreset
+from metrics_adapter.errors import FrontProxyUnknown, RegistrationRefused
 from metrics_adapter.main import serve
 from metrics_adapter.settings import AdapterSettings
 from tests.support.adapter import Authority, authentication_config_map, pod_object
@@ -189,13 +189,6 @@ async def test_a_query_that_prometheus_refuses_ends_the_start() -> None:
         error = await failure_of(made.settings())
         assert isinstance(error, BadQuery)
         assert "setting 'preset'" in str(error)
-
-
-async def test_an_unknown_preset_is_named_with_those_that_are_known() -> None:
-    async with world() as made:
-        error = await failure_of(made.settings(preset="tensorfussion"))
-        assert isinstance(error, UnknownPreset)
-        assert str(error) == "setting 'preset' is 'tensorfussion': allowed are tensorfusion"
 
 
 async def test_a_cluster_that_does_not_answer_ends_the_start_with_its_address() -> None:

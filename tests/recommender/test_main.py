@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from recommender.errors import MissingPermissions, UnknownPreset
+from recommender.errors import MissingPermissions
 from recommender.main import run, serve
 from recommender.permissions import ACCESS_REVIEWS
 from recommender.settings import RecommenderSettings
@@ -168,15 +168,6 @@ async def test_an_unreachable_api_server_ends_the_start_and_is_named(
 async def test_a_missing_kubeconfig_ends_the_start(kube: FakeKube, prometheus: FakePrometheus) -> None:
     error = await failure(settings(kube, prometheus, kubeconfig="/nonexistent/kubeconfig"))
     assert isinstance(error, KubeConfigError)
-
-
-async def test_an_unknown_preset_ends_the_start_and_lists_the_known(
-    kube: FakeKube, prometheus: FakePrometheus
-) -> None:
-    error = await failure(settings(kube, prometheus, preset="tensorfusoin"))
-    assert isinstance(error, UnknownPreset)
-    assert "tensorfusion" in str(error)
-    assert error.exit_code == ExitCode.USAGE
 
 
 async def test_a_port_that_is_taken_ends_the_start_and_names_the_setting(
