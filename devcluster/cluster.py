@@ -10,7 +10,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from devcluster.binaries import Binaries
-from devcluster.certificates import Authority, service_account_pair
+from devcluster.certificates import service_account_pair
 from devcluster.components import (
     ETCD,
     KUBE_APISERVER,
@@ -28,6 +28,7 @@ from devcluster.nodes import gpu_nodes
 from devcluster.ports import Ports
 from devcluster.processes import Child, Supervisor
 from devcluster.scraping import Scraping
+from vgpu.authority import Authority
 
 _ADMIN = "admin"
 _START_TIMEOUT = 60.0

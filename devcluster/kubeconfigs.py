@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from devcluster.certificates import Pair
+from vgpu.authority import Pair
 
 _NAME = "vgpu-autoscaler-dev"
 

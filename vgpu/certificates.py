@@ -1,27 +1,17 @@
 """Certificates that a service makes for itself, and the TLS context it serves them with."""
 
-import ipaddress
 import os
 import ssl
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-CA_LIFE: Final = timedelta(days=3650)
-LEAF_LIFE: Final = timedelta(days=365)
-# A certificate is valid a little before it is made: the clocks of two machines differ.
-_CLOCK_SKEW: Final = timedelta(minutes=5)
-# X.520's upper bound of a common name; names are verified by the subject alternative names alone.
-_COMMON_NAME_LENGTH: Final = 64
+from vgpu.authority import Authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +47,9 @@ def issue_serving_pair(
     Raises:
         ValueError: There is no name and no address at all, or one that cannot stand in a certificate.
     """
-    if not dns_names and not ip_addresses:
-        raise ValueError("a serving certificate needs at least one DNS name or address")
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    key = ec.generate_private_key(ec.SECP256R1())
-    ca = _ca(_name(f"{common_name[:50]} CA"), ca_key, now=now)
-    names = [*(x509.DNSName(name) for name in dns_names), *(_address(text) for text in ip_addresses)]
-    leaf = _leaf(_name(common_name), key, names=names, ca=ca, ca_key=ca_key, now=now)
-    return ServingPair(ca_pem=_pem(ca), certificate_pem=_pem(leaf), key_pem=_key_pem(key))
+    authority = Authority(f"{common_name[:50]} CA", now=now)
+    pair = authority.server(common_name, names=dns_names, addresses=ip_addresses)
+    return ServingPair(ca_pem=authority.certificate, certificate_pem=pair.certificate, key_pem=pair.key)
 
 
 def server_context(pair: ServingPair, *, client_ca_pem: bytes | None = None) -> ssl.SSLContext:
@@ -87,86 +72,6 @@ def server_context(pair: ServingPair, *, client_ca_pem: bytes | None = None) -> 
         context.load_verify_locations(cadata=client_ca_pem.decode("ascii"))
         context.verify_mode = ssl.CERT_OPTIONAL
     return context
-
-
-def _ca(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, now: datetime) -> x509.Certificate:
-    builder = _builder(subject, subject, key.public_key(), now=now, life=CA_LIFE)
-    usage = _key_usage(key_cert_sign=True, crl_sign=True)
-    return (
-        builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
-    )
-
-
-def _leaf(
-    subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    *,
-    names: list[x509.GeneralName],
-    ca: x509.Certificate,
-    ca_key: ec.EllipticCurvePrivateKey,
-    now: datetime,
-) -> x509.Certificate:
-    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    return (
-        _builder(subject, ca.subject, key.public_key(), now=now, life=LEAF_LIFE)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(authority, critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, now: datetime, life: timedelta
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + life)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _key_usage(
-    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
-) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:_COMMON_NAME_LENGTH])])
-
-
-def _address(text: str) -> x509.IPAddress:
-    return x509.IPAddress(ipaddress.ip_address(text))
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
 
 
 @contextmanager

@@ -9,8 +9,9 @@ import yaml
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
-from devcluster.certificates import Authority, Pair, service_account_pair
+from devcluster.certificates import service_account_pair
 from devcluster.kubeconfigs import write_kubeconfig
+from vgpu.authority import Authority, Pair
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 

@@ -8,38 +8,9 @@ from devcluster.view import View
 
 API_VERSION = "tensor-fusion.ai/v1"
 
-# The documentation's block, as it is written there.
-DOCUMENTED = """
-autoScalingConfig:
-    autoSetResources:
-      enable: true
-      targetResource: all
-      targetTflopsPercentile: 0.9
-      lowerBoundTflopsPercentile: 0.5
-      upperBoundTflopsPercentile: 0.95
-      targetVramPercentile: 0.9
-      lowerBoundVramPercentile: 0.5
-      upperBoundVramPercentile: 0.95
-      requestMarginFraction: 0.15
-      confidenceInterval: 24h
-    autoSetReplicas: {}
-    cronScalingRules:
-      - enable: True
-        name: "test"
-        start: "0 0 * * Thu"
-        end: "59 23 * * Thu"
-        desiredResources:
-          limits:
-            tflops: "99"
-            vram: 10Gi
-          requests:
-            tflops: "44"
-            vram: 5Gi
-"""
-
 
 async def test_the_documented_configuration_survives_the_api_server(view: View) -> None:
-    spec = yaml.safe_load(DOCUMENTED)
+    spec = documented_spec()
     for kind in ("WorkloadProfile", "TensorFusionWorkload"):
         body = {
             "apiVersion": "tensor-fusion.ai/v1",

@@ -20,7 +20,8 @@ from metrics_adapter.catalog import CUSTOM_METRICS
 from metrics_adapter.discovery import AGGREGATED_TYPE
 from metrics_adapter.metrics import AdapterMetrics
 from metrics_adapter.snapshot import Snapshot
-from tests.support.adapter import NOW, Authority, plain_client, table_with
+from tests.support.adapter import NOW, front_proxy_ca, plain_client, proxy_client, table_with
+from vgpu.authority import Authority
 from vgpu.certificates import issue_serving_pair, server_context
 from vgpu.serving import HttpsServer
 
@@ -66,7 +67,7 @@ class Running:
         context = plain_client(self.server_ca)
         if certificate is not None:
             signer = authority or self.authority
-            context = signer.client(self.directory, name=certificate, server_ca=self.server_ca)
+            context = proxy_client(signer, self.directory, name=certificate, server_ca=self.server_ca)
         url = URL(f"https://localhost:{self.port}{path}", encoded=True)
         sent = FRONT_PROXY if headers is None else headers
         async with (
@@ -81,19 +82,19 @@ class Running:
 
 @asynccontextmanager
 async def running(directory: Path, **values: float) -> AsyncIterator[Running]:
-    authority = Authority.create()
+    authority = front_proxy_ca()
     pair = issue_serving_pair(dns_names=["localhost"], now=datetime.now(UTC), common_name="adapter")
     registry = CollectorRegistry()
     app = build_app(
         groups=[CUSTOM_METRICS],
-        front_proxy=FrontProxy(authority.pem, frozenset({"front-proxy-client"})),
+        front_proxy=FrontProxy(authority.certificate, frozenset({"front-proxy-client"})),
         snapshot=lambda: made.snapshot,
         freshness=60,
         metrics=AdapterMetrics(registry),
         not_ready=lambda: made.reasons,
         clock=lambda: made.now,
     )
-    context = server_context(pair, client_ca_pem=authority.pem)
+    context = server_context(pair, client_ca_pem=authority.certificate)
     async with HttpsServer(app, host="127.0.0.1", port=0, ssl_context=context) as server:
         made = Running(server.port, registry, authority, pair.ca_pem, directory)
         made.snapshot = Snapshot(table_with(values or {"a": 5.0}))
@@ -268,7 +269,7 @@ async def test_another_certificate_of_the_same_ca_is_unauthorized(tmp_path: Path
 async def test_a_certificate_of_another_ca_does_not_get_a_connection(tmp_path: Path) -> None:
     async with running(tmp_path) as adapter:
         with pytest.raises((aiohttp.ClientError, ConnectionError)):
-            await adapter.ask(UTILIZATION, authority=Authority.create("evil"))
+            await adapter.ask(UTILIZATION, authority=front_proxy_ca("evil"))
 
 
 async def test_requests_are_counted_by_verb_metric_and_code(tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ async def test_no_path_and_no_query_is_an_internal_error(
     tmp_path: Path, requests: list[tuple[list[str], dict[str, str]]]
 ) -> None:
     async with running(tmp_path) as adapter:
-        context = adapter.authority.client(tmp_path, server_ca=adapter.server_ca)
+        context = proxy_client(adapter.authority, tmp_path, server_ca=adapter.server_ca)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
             for segments, query in requests:
                 path = "/".join([BASE, *segments])

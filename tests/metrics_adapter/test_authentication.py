@@ -5,7 +5,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from metrics_adapter.authentication import FrontProxy, User, load_front_proxy
 from metrics_adapter.errors import AccessDenied, FrontProxyUnknown, Unauthenticated
-from tests.support.adapter import Authority, authentication_config_map
+from tests.support.adapter import authentication_config_map, front_proxy_ca
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 from vgpu.kube.errors import Forbidden
@@ -56,9 +56,9 @@ def test_the_first_username_header_that_is_there_counts() -> None:
 
 
 def test_the_config_map_names_ca_names_and_headers() -> None:
-    authority = Authority.create()
+    authority = front_proxy_ca()
     proxy = FrontProxy.from_config_map(authentication_config_map(authority)["data"])
-    assert proxy == FrontProxy(ca_pem=authority.pem, allowed_names=frozenset({"front-proxy-client"}))
+    assert proxy == FrontProxy(ca_pem=authority.certificate, allowed_names=frozenset({"front-proxy-client"}))
 
 
 def test_a_config_map_without_a_ca_means_that_the_aggregation_layer_is_off() -> None:
@@ -76,7 +76,7 @@ async def test_a_config_map_that_comes_a_moment_later_is_waited_for() -> None:
     async with FakeKube() as fake, fake.client() as client:
         loading = asyncio.create_task(load_front_proxy(client, timeout=5))
         await until(lambda: fake.requests)
-        fake.put(CONFIG_MAPS, authentication_config_map(Authority.create()))
+        fake.put(CONFIG_MAPS, authentication_config_map(front_proxy_ca()))
         assert (await loading).allowed_names == {"front-proxy-client"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from metrics_adapter.errors import FrontProxyUnknown, RegistrationRefused
 from metrics_adapter.main import serve
 from metrics_adapter.settings import AdapterSettings
-from tests.support.adapter import Authority, authentication_config_map, pod_object
+from tests.support.adapter import authentication_config_map, front_proxy_ca, pod_object, proxy_client
 from tests.support.fake_kube import FakeKube
 from tests.support.fake_prometheus import FakePrometheus
 from tests.support.waiting import until
@@ -33,7 +33,7 @@ class World:
     def __init__(self, kube: FakeKube, prometheus: FakePrometheus) -> None:
         self.kube = kube
         self.prometheus = prometheus
-        self.authority = Authority.create()
+        self.authority = front_proxy_ca()
         kube.put(CONFIG_MAPS, authentication_config_map(self.authority))
 
     def use(self, pod: str, used: float, **options: Any) -> None:
@@ -65,7 +65,7 @@ class World:
         running = asyncio.create_task(serve(self.settings(**options), stop))
         await until(lambda: running.done() or self.kube.find(API_SERVICES, "", NAME))
         spec = self.kube.get(API_SERVICES, "", NAME)["spec"]
-        context = self.authority.client(tmp_path, server_ca=base64.b64decode(spec["caBundle"]))
+        context = proxy_client(self.authority, tmp_path, server_ca=base64.b64decode(spec["caBundle"]))
         url = f"https://localhost:{spec['service']['port']}"
         connector = aiohttp.TCPConnector(ssl=context)
         async with aiohttp.ClientSession(url, connector=connector, headers=USER) as session:

@@ -3,20 +3,16 @@
 import ssl
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from metrics_adapter.samples import Drop, GpuSample
 from metrics_adapter.table import Table, build_table
 from vgpu.annotations import ENABLED_LABEL, TFLOPS_REQUEST, VRAM_REQUEST
+from vgpu.authority import Authority
 from vgpu.kube.objects import Pod
 from vgpu.slices import Resource
 from vgpu.usage_sources import PodGpu
@@ -96,46 +92,19 @@ def table_with(tflops: Mapping[str, float], *, age: float = 5.0, now: float = NO
     return table_of(*pods, tflops=samples, now=now)
 
 
-@dataclass(frozen=True)
-class Authority:
+def front_proxy_ca(name: str = "front-proxy-ca") -> Authority:
     """A certificate authority of a test."""
+    return Authority(name, now=datetime.now(UTC))
 
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
 
-    @classmethod
-    def create(cls, name: str = "front-proxy-ca") -> "Authority":
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = _name(name)
-        builder = _builder(subject, subject, key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
-        )
-        return cls(builder.sign(key, hashes.SHA256()), key)
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def client(
-        self, directory: Path, *, name: str = "front-proxy-client", server_ca: bytes
-    ) -> ssl.SSLContext:
-        """The TLS context of a client with a certificate of that common name, which trusts `server_ca`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = _builder(_name(name), self.certificate.subject, key).add_extension(usage, critical=False)
-        certificate = builder.sign(self.key, hashes.SHA256())
-        file = directory / f"{name}.pem"
-        file.write_bytes(
-            certificate.public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        context = plain_client(server_ca)
-        context.load_cert_chain(file)
-        return context
+def proxy_client(
+    authority: Authority, directory: Path, *, name: str = "front-proxy-client", server_ca: bytes
+) -> ssl.SSLContext:
+    """The TLS context of a client with a certificate of that common name, which trusts `server_ca`."""
+    files = authority.client(name).write(directory, name)
+    context = plain_client(server_ca)
+    context.load_cert_chain(files.certificate, files.key)
+    return context
 
 
 def plain_client(server_ca: bytes) -> ssl.SSLContext:
@@ -153,29 +122,10 @@ def authentication_config_map(
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
         "data": {
             "client-ca-file": "",
-            "requestheader-client-ca-file": authority.pem.decode(),
+            "requestheader-client-ca-file": authority.certificate.decode(),
             "requestheader-allowed-names": allowed,
             "requestheader-username-headers": '["X-Remote-User"]',
             "requestheader-group-headers": '["X-Remote-Group"]',
             "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
         },
     }
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(hours=1))
-    )
