@@ -5,6 +5,8 @@ import yaml
 from devcluster.cluster import DevCluster
 from devcluster.paths import manifests
 from devcluster.view import View
+from tests.e2e.objects import profile
+from tests.support.documentation import documented_spec
 
 API_VERSION = "tensor-fusion.ai/v1"
 
@@ -12,13 +14,8 @@ API_VERSION = "tensor-fusion.ai/v1"
 async def test_the_documented_configuration_survives_the_api_server(view: View) -> None:
     spec = documented_spec()
     for kind in ("WorkloadProfile", "TensorFusionWorkload"):
-        body = {
-            "apiVersion": "tensor-fusion.ai/v1",
-            "kind": kind,
-            "metadata": {"name": "documented"},
-            "spec": spec,
-        }
-        await view.apply(body)
+        metadata = {"name": "documented"}
+        await view.apply({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec})
 
         stored = yaml.safe_load(await view.kubectl("get", kind, "documented", "-o", "yaml"))
 
@@ -30,13 +27,7 @@ async def test_other_spellings_survive_as_well(view: View) -> None:
         "autosetresources": {"targetComputePercentile": "0.9", "Marginfraction": "0.1"},
         "somethingNew": {"a": 1},
     }
-    body = {
-        "apiVersion": "tensor-fusion.ai/v1",
-        "kind": "WorkloadProfile",
-        "metadata": {"name": "spelt"},
-        "spec": {"autoScalingConfig": config},
-    }
-    await view.apply(body)
+    await view.apply(profile("spelt", config))
 
     stored = yaml.safe_load(await view.kubectl("get", "workloadprofile", "spelt", "-o", "yaml"))
 
