@@ -29,7 +29,7 @@ cluster: $(STAMP) ## Keep a real control plane running and print the KUBECONFIG 
 test: check unit e2e ## Run check, unit and end-to-end tests
 
 unit: $(STAMP) ## Run the unit tests (no cluster, under a minute)
-	$(BIN)/pytest -m "not e2e" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not e2e" --numprocesses auto $(PYTEST_ARGS)
 
 e2e: $(STAMP) ## Run the end-to-end tests on a real control plane
 	$(BIN)/vgpu-autoscaler cluster --build-only
