@@ -5,11 +5,11 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 
-from recommender.capacity import Card, cap_of, card_of
 from recommender.changes import Changes
 from recommender.horizontal import ScaleTarget, target_of_hpa, target_of_root
 from recommender.keys import WorkloadKey, key_of
 from vgpu.annotations import GATE_SELECTOR
+from vgpu.capacity import Card, cap_of, card_of
 from vgpu.kube.client import KubeClient
 from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, Node, Pod, controller_of
 from vgpu.kube.reflector import Reflector
@@ -27,8 +27,7 @@ class Cluster:
 
     def __init__(self, client: KubeClient, changes: Changes) -> None:
         self._changes = changes
-        self._cards: dict[str, Card] = {}
-        self._models: frozenset[Card] = frozenset()
+        self._models: set[Card] = set()
         self._owned_by: defaultdict[ScaleTarget, set[WorkloadKey]] = defaultdict(set)
         self._by_target: defaultdict[ScaleTarget, dict[str, HorizontalPodAutoscaler]] = defaultdict(dict)
         self.pods = Reflector(client, PODS, type=Pod, label_selector=GATE_SELECTOR, on_change=self._on_pod)
@@ -73,9 +72,12 @@ class Cluster:
         """The HorizontalPodAutoscalers that scale one object."""
         return tuple(self._by_target.get(target, {}).values())
 
-    def cap(self, gpu_model: str | None) -> Amounts:
-        """The largest card that a workload may get."""
-        return cap_of(self._models, gpu_model)
+    def cap(self, gpu_model: str | None = None, baseline: Amounts | None = None) -> Amounts:
+        """What the largest card gives that a workload may get, or that there is; see `cap_of`.
+
+        A model whose nodes are gone still counts: what is scaled away comes back for the pods that need it.
+        """
+        return cap_of(self._models, gpu_model, baseline=baseline)
 
     def _on_pod(self, key: str, old: Pod | None, new: Pod | None) -> None:
         del old, new
@@ -119,13 +121,10 @@ class Cluster:
                     self._changes.workload(workload)
 
     def _on_node(self, key: str, old: Node | None, new: Node | None) -> None:
-        del old
-        before = self._cards.pop(key, None)
+        del key, old
         card = card_of(new.metadata.labels) if new is not None else None
-        if card is not None:
-            self._cards[key] = card
-        if card != before:
-            self._models = frozenset(self._cards.values())
+        if card is not None and card not in self._models:
+            self._models.add(card)
             self._changes.everything()
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from vgpu.api import AutoSetResources
+from vgpu.capacity import cap
 from vgpu.quantities import INT64_MAX
 from vgpu.slices import Amounts, Resource, VgpuSlice, format_amount, limit_for
 
@@ -68,13 +69,13 @@ def with_proposals(slice_: VgpuSlice, proposals: Iterable[Proposal]) -> VgpuSlic
 
 
 def capped(
-    wanted: VgpuSlice, cap: Amounts, proposals: Iterable[Proposal] = ()
+    wanted: VgpuSlice, card: Amounts, proposals: Iterable[Proposal] = ()
 ) -> tuple[VgpuSlice, dict[Resource, Reduction]]:
     """Cuts a slice to what a card gives, limits included.
 
     Args:
         wanted: Any slice.
-        cap: What a card gives; None or 0 where that is not known.
+        card: What it gives; None or 0 where that is not known.
         proposals: Where the slice may come from.
 
     Returns:
@@ -86,15 +87,14 @@ def capped(
         if proposal.reduction and wanted.requests.get(proposal.resource) == proposal.request
     }
     for resource in Resource:
-        most = cap.get(resource)
+        most = card.get(resource)
         if not most:
             continue
-        request, limit = pair(wanted, resource)
+        request = wanted.requests.get(resource)
         if request is not None and request > most:
             target = reductions[resource].target if resource in reductions else request
             reductions[resource] = Reduction(target, most)
-        wanted = wanted.with_resource(resource, request=_at_most(request, most), limit=_at_most(limit, most))
-    return wanted, reductions
+    return cap(wanted, card), reductions
 
 
 def describe(resource: Resource, reduction: Reduction) -> str:
@@ -134,7 +134,3 @@ def _ratios(config: AutoSetResources, resource: Resource) -> tuple[float | None,
 def _share(amount: int, ratio: float) -> int:
     product = amount * ratio
     return round(product) if product < INT64_MAX else INT64_MAX
-
-
-def _at_most(amount: int | None, most: int) -> int | None:
-    return None if amount is None else min(amount, most)

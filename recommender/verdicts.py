@@ -38,7 +38,7 @@ class Judge:
     Args:
         histories: the usage of all workloads.
         configurations: what they are configured to do.
-        cap: what a card gives, by the workload's `gpuModel`.
+        cap: what a card gives, by the workload's `gpuModel` and what its own slice requests.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Judge:
         *,
         histories: Histories,
         configurations: Configurations,
-        cap: Callable[[str | None], Amounts],
+        cap: Callable[[str | None, Amounts], Amounts],
     ) -> None:
         self._histories = histories
         self._configurations = configurations
@@ -93,7 +93,7 @@ class Judge:
             first_sample=None if math.isnan(first) else first,
             rule=configuration.rule,
             previous_rule=published_rule(live.status),
-            cap=self._cap(spec.gpu_model),
+            cap=self._cap(spec.gpu_model, spec.resources.requests),
             now=now,
         )
         return Verdict(

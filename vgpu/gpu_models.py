@@ -4,6 +4,7 @@ The table is `data/gpu-peaks.csv`; its names are those that the driver gives (DC
 """
 
 import csv
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -22,16 +23,32 @@ def peak_tflops(product: str) -> float | None:
         product: the name as the driver writes it or as the node label `nvidia.com/gpu.product` does
             (dashes for spaces); case does not matter.
     """
-    return _peaks().get(_key(product))
+    return _peaks().get(_normal(product))
 
 
-def _key(product: str) -> str:
-    return product.strip().replace(" ", "-").lower().removesuffix(_SHARED_SUFFIX)
+def largest_peak(model: str = "") -> float | None:
+    """The largest peak of all models that have these words in their name, or None where there is none.
+
+    Args:
+        model: part of a name, like `A100`; empty for all models.
+    """
+    return max((peak for name, peak in _peaks().items() if is_named(name, model)), default=None)
+
+
+def is_named(product: str, model: str) -> bool:
+    """Whether a product's name has all the words of a model in it, whole and in a row: an A10 is no A100."""
+    words = _normal(model)
+    return not words or f"-{words}-" in f"-{_normal(product)}-"
+
+
+def _normal(product: str) -> str:
+    """A name in one spelling: small letters, and a dash between words."""
+    return re.sub(r"[\s_]+", "-", product.strip()).lower().removesuffix(_SHARED_SUFFIX)
 
 
 @cache
 def _peaks() -> Mapping[str, float]:
     text = resources.files("vgpu").joinpath("data/gpu-peaks.csv").read_text(encoding="utf-8")
     return {
-        _key(row["product"]): float(row["fp16_dense_tflops"]) for row in csv.DictReader(text.splitlines())
+        _normal(row["product"]): float(row["fp16_dense_tflops"]) for row in csv.DictReader(text.splitlines())
     }
