@@ -1,11 +1,13 @@
 """What every service's own metrics registry begins with."""
 
 import platform
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, Info, ProcessCollector
 
 import vgpu
+from vgpu.kube.reflector import Reflector
 
 REQUEST_BUCKETS: Final = (
     0.0005,
@@ -38,3 +40,20 @@ def new_registry(*, service: str) -> CollectorRegistry:
     build = Info("vgpu_autoscaler_build", "What is running", registry=registry)
     build.info({"service": service, "version": vgpu.__version__, "python": platform.python_version()})
     return registry
+
+
+def watch_reflectors(registry: CollectorRegistry, reflectors: Iterable[Reflector[Any]]) -> None:
+    """Show how current the service's copies of Kubernetes objects are, read at the time of the scrape.
+
+    Args:
+        registry: The service's own.
+        reflectors: All of the service, one for each resource type.
+    """
+    contact = Gauge(
+        "vgpu_kube_last_contact_seconds",
+        "Seconds since kube-apiserver last told of the objects of a type, if only that nothing changed",
+        ["resource"],
+        registry=registry,
+    )
+    for reflector in reflectors:
+        contact.labels(reflector.resource.full_name).set_function(reflector.silence)

@@ -75,10 +75,10 @@ class Reflector(Generic[T]):
                 None for a new object, `new` for a deleted one. What it raises ends `run`.
             backoff: how long to wait after which failure.
         """
-        self.last_contact = float("-inf")
+        self.resource = resource
         self.last_error: KubeError | None = None
+        self._last_contact = time.monotonic()
         self._client = client
-        self._resource = resource
         self._type = type
         self._namespace = namespace
         self._label_selector = label_selector
@@ -91,8 +91,15 @@ class Reflector(Generic[T]):
 
     @property
     def synced(self) -> bool:
-        """Whether all objects were listed once; `last_contact` (monotonic) says how current they are."""
+        """Whether all objects were listed once; `silence` says how current they are."""
         return self._synced.is_set()
+
+    def silence(self) -> float:
+        """Seconds since kube-apiserver last told of these objects; before the first time, since the start.
+
+        Bookmarks come about once a minute, after a quiet start after two.
+        """
+        return time.monotonic() - self._last_contact
 
     async def wait_synced(self, timeout: float) -> None:
         """Wait for the first complete list.
@@ -104,7 +111,7 @@ class Reflector(Generic[T]):
             async with asyncio.timeout(timeout):
                 await self._synced.wait()
         except TimeoutError as error:
-            raise NotSynced(self._resource.full_name, timeout, self.last_error) from error
+            raise NotSynced(self.resource.full_name, timeout, self.last_error) from error
 
     def get(self, namespace: str, name: str) -> T | None:
         """One object, or None; the namespace is empty for what has none."""
@@ -139,14 +146,14 @@ class Reflector(Generic[T]):
         except ApiUnreachable as error:
             if time.monotonic() - started < _WORKED_SECONDS:
                 raise
-            _log.info("watch is resumed", resource=self._resource.full_name, error=str(error))
+            _log.info("watch is resumed", resource=self.resource.full_name, error=str(error))
             return
         if not changed and time.monotonic() - started < 1.0:
-            raise ApiUnreachable(self._client.server, f"a watch of {self._resource.full_name} ended at once")
+            raise ApiUnreachable(self._client.server, f"a watch of {self.resource.full_name} ended at once")
 
     async def _relist(self) -> None:
         objects, revision = await self._client.list(
-            self._resource,
+            self.resource,
             type=self._type,
             namespace=self._namespace,
             label_selector=self._label_selector,
@@ -165,7 +172,7 @@ class Reflector(Generic[T]):
         """Follow one watch to its end; whether anything changed."""
         changed = False
         events = self._client.watch(
-            self._resource,
+            self.resource,
             type=self._type,
             resource_version=self._revision or "",
             namespace=self._namespace,
@@ -204,7 +211,7 @@ class Reflector(Generic[T]):
             self._on_change(key, old, None)
 
     def _touch(self) -> None:
-        self.last_contact = time.monotonic()
+        self._last_contact = time.monotonic()
         self.last_error = None
 
     def _log_failure(self, state: RetryCallState) -> None:
@@ -212,7 +219,7 @@ class Reflector(Generic[T]):
         self.last_error = error if isinstance(error, KubeError) else None
         _log.warning(
             "list and watch is interrupted",
-            resource=self._resource.full_name,
+            resource=self.resource.full_name,
             attempt=state.attempt_number,
             wait_seconds=round(state.upcoming_sleep, 3),
             error=str(error),
