@@ -103,7 +103,8 @@ class DevCluster:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._layout.occupied())
-            self._write_files()
+            with self._layout.writing():
+                self._write_files()
             self.supervisor = await stack.enter_async_context(Supervisor(self._layout.logs))
             await self.supervisor.guard(self._start_all())
             self._stack = stack.pop_all()

@@ -44,6 +44,7 @@ async def tell(*, binaries: Binaries, directory: Path, once: bool, console: Cons
     narrator = Narrator(console)
     async with DevCluster(directory, binaries=binaries) as cluster:
         narrator.say("control plane up: etcd, kube-apiserver, controllers, scheduler, GPU nodes, Prometheus")
+        narrator.detail(f"logs: {cluster.logs}")
         async with await KubeClient.connect(kubeconfig=cluster.kubeconfig, user_agent="demo") as client:
             view = View(cluster=cluster, client=client, namespace=NAMESPACE)
             await _install(cluster, narrator)
@@ -106,4 +107,3 @@ def _look_around(cluster: DevCluster, narrator: Narrator) -> None:
     narrator.detail(f"{kubectl} get tfw,hpa,pods")
     narrator.detail(f"{kubectl} get tfw {RIGHT_SIZED} -o yaml")
     narrator.detail(f"Prometheus: {cluster.prometheus_url}")
-    narrator.detail(f"logs:       {cluster.logs}")

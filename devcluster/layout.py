@@ -70,19 +70,31 @@ class Layout:
             DirectoryNotWritable: it cannot be made or written.
         """
         lock = FileLock(self.root / _MARK)
+        with self.writing():
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                self._require_ours()
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise DirectoryInUse(directory=self.root) from None
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._require_ours()
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise DirectoryInUse(directory=self.root) from None
-        except OSError as error:
-            raise DirectoryNotWritable(directory=self.root, reason=error.strerror or str(error)) from None
-        try:
-            self._make_anew()
+            with self.writing():
+                self._make_anew()
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around whatever writes into the folders: what the system refuses names the root.
+
+        Raises:
+            DirectoryNotWritable: it cannot be made or written, or its disk is full.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise DirectoryNotWritable(directory=self.root, reason=error.strerror or str(error)) from None
 
     def _require_ours(self) -> None:
         names = {entry.name for entry in self.root.iterdir()}

@@ -97,7 +97,8 @@ class Commands(click.Group):
             raise
         except Exception as error:  # noqa: BLE001 - the outermost frame: nothing is left to catch it
             leaves = list(_leaves(error))
-            click.echo("Error: " + "\n".join(dict.fromkeys(map(_text, leaves))), err=True)
+            notes = [note for each in (error, *leaves) for note in getattr(each, "__notes__", ())]
+            click.echo("Error: " + "\n".join(dict.fromkeys([*map(_text, leaves), *notes])), err=True)
             ctx.exit(next(filter(None, map(_exit_code, leaves)), ExitCode.FAILURE))
 
 

@@ -4,8 +4,9 @@ import logging
 import sys
 from typing import Final, Literal
 
+import msgspec
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 # Their debug lines hold whole answers of kube-apiserver, tokens and Secrets among them.
 _NEVER_BELOW: Final = {
@@ -65,5 +66,11 @@ def _renderer(format: Literal["json", "text"]) -> list[Processor]:  # noqa: A002
         clean,
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
-        structlog.processors.JSONRenderer(default=str),
+        structlog.processors.JSONRenderer(serializer=_json),
     ]
+
+
+def _json(event: EventDict, **options: object) -> str:
+    """One line of JSON: what JSON has no word for is text, and numbers that are not finite are null."""
+    del options
+    return msgspec.json.encode(event, enc_hook=str).decode()

@@ -1,3 +1,5 @@
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -50,3 +52,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Layout(tmp_path / "file" / "cluster").occupied(),
     ):
         pass
+
+
+def test_a_full_disk_names_the_folder_and_the_way_out(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DirectoryNotWritable, match=rf"{tmp_path} \(No space left on device\).*--dir"),
+        Layout(tmp_path).writing(),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devcluster.errors import ChildDied, ChildNotReady, PortTaken
+from devcluster.errors import ChildDied, ChildNotReady, ChildOutOfSpace, PortTaken
 from devcluster.processes import Child, Ready, Supervisor
 
 FOREVER = ["sleep", "300"]
@@ -89,6 +89,13 @@ async def test_a_taken_port_is_told_from_the_log(supervisor: Supervisor) -> None
         "server", shell("echo 'listen tcp 127.0.0.1:20000: bind: address already in use'; exit 1")
     )
     with pytest.raises(PortTaken, match="start again, the ports are then chosen anew"):
+        await asyncio.wait_for(supervisor.failed, timeout=10)
+
+
+async def test_a_full_disk_is_told_from_the_log_above_a_long_stack(supervisor: Supervisor) -> None:
+    panic = "echo 'panic: write data: no space left on device'; seq 100; exit 2"
+    await supervisor.start("server", shell(panic))
+    with pytest.raises(ChildOutOfSpace, match=r"is full: make room, or choose another folder.* --dir"):
         await asyncio.wait_for(supervisor.failed, timeout=10)
 
 

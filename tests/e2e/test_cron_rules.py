@@ -44,10 +44,8 @@ async def test_an_active_rule_rewrites_pods_while_the_recommender_is_stopped(
 ) -> None:
     await services.stop(RECOMMENDER)
     try:
-        await view.apply(
-            profile("scheduled", {"cronScalingRules": [active_rule()]}),
-            deployment("engine", annotations=ANNOTATED),
-        )
+        await view.apply(profile("scheduled", {"cronScalingRules": [active_rule()]}))
+        await view.apply(deployment("engine", annotations=ANNOTATED))
         pod = await view.pod("engine", lambda pod: annotations_of(pod).items() >= RULE_SLICE.items())
     finally:
         await services.start(RECOMMENDER)
@@ -72,14 +70,15 @@ async def test_an_active_rule_is_the_recommendation_and_named_in_the_status(view
 
 async def test_a_rule_that_ends_gives_the_slice_back(view: View) -> None:
     started = datetime.now(UTC)
-    ends = (started + timedelta(minutes=1)).replace(second=0, microsecond=0)
+    # A full minute, and far enough away for the rule to be seen active before.
+    ends = (started + timedelta(seconds=80)).replace(second=0, microsecond=0)
     # Enough samples never come: what follows the rule is the baseline alone.
     config = {
         "autoSetResources": {"minSamples": 100000},
         "cronScalingRules": [rule(start=started - timedelta(hours=1), end=ends)],
     }
     await view.apply(profile("scheduled", config), deployment("engine", annotations=ANNOTATED))
-    await view.workload("engine", lambda found: condition_of(found).get("reason") == "RuleActive", timeout=20)
+    await view.workload("engine", lambda found: condition_of(found).get("reason") == "RuleActive", timeout=18)
 
     workload = await view.workload(
         "engine", lambda found: condition_of(found).get("reason") == "RuleInactive", timeout=90

@@ -10,6 +10,8 @@ from devcluster.services import Services
 from devcluster.story import NotYet, until
 from devcluster.view import View
 from tests.e2e.objects import SLICE, deployment, profile
+from vgpu.kube.objects import CustomObject
+from vgpu.quantities import parse_quantity
 
 SCALED = {
     **SLICE,
@@ -50,10 +52,14 @@ async def test_tflops_is_recommended_but_not_applied_with_auto_replicas(view: Vi
         profile("scaled", quick), deployment("engine", annotations=annotated, replicas=None, load=busy)
     )
     first = await view.pod("engine")
-    await view.workload("engine", lambda found: "recommendation" in found.status)
-
-    await view.delete_pod(first)
     vram = "tensor-fusion.ai/vram-request"
+
+    def recommended(workload: CustomObject) -> bool:
+        requests = workload.status.get("recommendation", {}).get("requests", {})
+        return bool(requests) and requests["tflops"] != "10" and requests["vram"] != SLICE[vram]
+
+    await view.workload("engine", recommended)
+    await view.delete_pod(first)
     second = await view.pod("engine", lambda pod: (pod.metadata.annotations or {})[vram] != SLICE[vram])
 
     assert (second.metadata.annotations or {})["tensor-fusion.ai/tflops-request"] == "10"
@@ -77,7 +83,7 @@ async def test_kubectl_reads_the_utilization_of_all_pods(view: View, version: st
     assert answer["kind"] == "MetricValueList"
     assert answer["apiVersion"] == f"custom.metrics.k8s.io/{version}"
     assert {item["describedObject"]["name"] for item in answer["items"]} == names
-    assert all(item["value"] for item in answer["items"])
+    assert all(parse_quantity(item["value"]) > 0 for item in answer["items"])
 
 
 async def test_the_custom_metrics_api_is_discovered(cluster: DevCluster, services: Services) -> None:

@@ -189,6 +189,15 @@ def test_errors_of_several_tasks_are_told_once_each(monkeypatch: pytest.MonkeyPa
     assert failing_with(monkeypatch, group).stderr == "Error: gone\nno\n"
 
 
+def test_what_was_noted_on_an_error_is_told_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = StartupError("no")
+    error.add_note("a child had died")
+    group = ExceptionGroup("tasks", [error])
+    group.add_note("and the disk was full")
+    result = failing_with(monkeypatch, group)
+    assert result.stderr == "Error: no\nand the disk was full\na child had died\n"
+
+
 def test_with_debug_logs_the_traceback_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     result = failing_with(monkeypatch, KubeError("gone"), "--log-level", "debug")
     (line, message) = result.stderr.splitlines()

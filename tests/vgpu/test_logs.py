@@ -80,6 +80,13 @@ def test_a_value_that_json_does_not_know_is_written_as_text(capsys: pytest.Captu
     assert lines(capsys)[0]["kind"] == "odd"
 
 
+def test_a_number_that_is_not_finite_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(level="info", format="json")
+    structlog.get_logger("test").info("age", age=float("inf"), value=float("nan"))
+    [line] = lines(capsys)
+    assert (line["age"], line["value"]) == (None, None)
+
+
 def test_bound_context_is_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(level="info", format="json")
     with structlog.contextvars.bound_contextvars(request="a1"):
