@@ -4,7 +4,8 @@ import structlog
 
 from recommender.histories import Histories
 from recommender.metrics import RecommenderMetrics
-from recommender.usage import Outcome, Usage, UsageReader
+from recommender.samples import Outcome
+from recommender.usage import Usage, UsageReader
 from vgpu.prometheus import PrometheusError
 
 logger = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Feeder:
         Args:
             now: seconds since the epoch.
         """
+        self._put_clock_right(now)
         try:
             while (usage := await self._reader.read(now)) is not None:
                 self._take(usage)
@@ -46,6 +48,12 @@ class Feeder:
         self.problem = None
         self._metrics.source_last_success.set(now)
         self._histories.forget_idle(now)
+
+    def _put_clock_right(self, now: float) -> None:
+        ahead = self._reader.put_right(now)
+        if ahead:
+            self._metrics.clock_put_right.inc()
+            logger.warning("the clock has been set back", seconds=ahead, cursor=self._reader.cursor)
 
     def _take(self, usage: Usage) -> None:
         self._histories.feed(usage)

@@ -11,7 +11,8 @@ from recommender.estimators import Estimate, confidence, estimate_rows
 from recommender.histograms import HistogramBank
 from recommender.keys import WorkloadKey
 from recommender.peaks import PeakWindows
-from recommender.usage import PodUsage, Usage
+from recommender.samples import PodUsage
+from recommender.usage import Usage
 from vgpu.api import AutoSetResources
 from vgpu.slices import Resource
 

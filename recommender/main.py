@@ -171,6 +171,7 @@ class Recommender:
             step=self._settings.step,
             settle=self._settings.settle,
             find=self._pods.find,
+            largest=self.cluster.cap,
         )
         return Feeder(reader=reader, histories=histories, metrics=self._metrics)
 

@@ -46,6 +46,9 @@ class RecommenderMetrics:
         self.source_cursor = gauge(
             "source_cursor_timestamp_seconds", "Time up to which usage has been read from the metric source"
         )
+        self.clock_put_right = counter(
+            "clock_put_right_total", "Times that the clock was found behind usage that had been read"
+        )
         self.late_passes = counter("late_passes_total", "Passes that took longer than the interval")
         self._pass = Histogram(
             f"{_PREFIX}_pass_duration_seconds",

@@ -12,9 +12,10 @@ class RecommenderSettings(MetricSourceSettings):
 
     model_config = SettingsConfigDict(env_prefix="VGPU_RECOMMENDER_")
 
-    interval: Seconds = Field(60, gt=0, description="How often usage is read and estimates are made")
+    # Prometheus knows milliseconds, and a shorter step than a tenth of a second no exporter fills.
+    interval: Seconds = Field(60, ge=0.1, description="How often usage is read and estimates are made")
     usage_step: Seconds | None = Field(
-        None, gt=0, description="Grid of the samples read from Prometheus; none: the interval"
+        None, ge=0.1, description="Grid of the samples read from Prometheus; none: the interval"
     )
     settle: Seconds = Field(5, description="How long after its time a sample is waited for")
     half_life: Seconds = Field(86_400, gt=0, description="Time in which a sample loses half of its weight")

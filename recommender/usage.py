@@ -2,39 +2,20 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 from typing import Final, Protocol
 
-from recommender.pods import TrackedPod
-from vgpu.prometheus import AnswerTooLarge, Series
+from recommender.samples import Bounds, Outcome, PodFinder, PodUsage, by_pod, judge_sample
+from vgpu.prometheus import PrometheusError, PrometheusUnreachable, Series
+from vgpu.slices import Amounts, Resource
 from vgpu.usage_sources import Preset
 
 # Prometheus refuses a range query of more points a series.
 MAX_POINTS: Final = 11_000
-
-PodFinder = Callable[[str, str], TrackedPod | None]
-
-
-class Outcome(StrEnum):
-    """What became of a sample."""
-
-    ACCEPTED = "accepted"
-    NOT_FINITE = "not_finite"
-    NEGATIVE = "negative"
-    NO_POD = "no_pod"
-    UNKNOWN_POD = "unknown_pod"
-    BEFORE_CREATION = "before_creation"
-
-
-@dataclass(frozen=True, slots=True)
-class PodUsage:
-    """One pod's use of one resource: at each time the fullest of its GPUs, in TFLOPS or bytes."""
-
-    pod: TrackedPod
-    times: tuple[float, ...]
-    values: tuple[float, ...]
+# So many answers of one length let the next be twice as long: a server at its limit seldom has to fail again.
+_ANSWERS_TO_GROW: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +55,18 @@ class UsageReader:
         step: seconds between two samples of a series, and the length of what one sample covers.
         settle: how long after its time a sample is waited for.
         find: the tracked pod of a namespace and name.
+        largest: what the largest card gives, as far as it is known.
     """
 
     def __init__(
-        self, *, source: RangeSource, preset: Preset, step: float, settle: float, find: PodFinder
+        self,
+        *,
+        source: RangeSource,
+        preset: Preset,
+        step: float,
+        settle: float,
+        find: PodFinder,
+        largest: Callable[[], Amounts],
     ) -> None:
         self._source = source
         self._queries = bulk_queries(preset, step)
@@ -85,7 +74,9 @@ class UsageReader:
         self._step = step
         self._settle = settle
         self._find = find
+        self._largest = largest
         self._points = MAX_POINTS
+        self._answered = 0
         self._last_index: int | None = None
 
     @property
@@ -93,38 +84,78 @@ class UsageReader:
         """The time up to which everything has been read, or None before the first poll."""
         return None if self._last_index is None else self._last_index * self._step
 
+    def put_right(self, now: float) -> float:
+        """Set a cursor back that lies in the future: the clock was ahead, and somebody has put it right.
+
+        Without this nothing would be read until the present has caught up with it.
+
+        Returns:
+            By how many seconds it was set back; 0 where it was right.
+        """
+        last = self._last_whole_step(now)
+        if self._last_index is None or self._last_index <= last + 1:
+            return 0.0
+        ahead = (self._last_index - last) * self._step
+        self._last_index = last
+        return ahead
+
     async def read(self, now: float) -> Usage | None:
         """The next stretch of usage, or None when there is none yet; call it until then.
 
-        The cursor moves when both queries have succeeded, and only then.
+        The cursor moves when both queries have succeeded, and only then. A stretch that fails is asked for
+        in halves, down to a single step: a long gap of a large cluster may be more than a server manages
+        at once, which it says by a refusal, by a timeout, or by going down.
 
         Raises:
-            PrometheusError: the source did not answer as it should; the next call asks for the same stretch.
+            PrometheusError: the source cannot be reached, or fails for a single step; the next call asks from
+                the same step on.
         """
-        last = math.floor((now - self._settle) / self._step)
+        last = self._last_whole_step(now)
         begin = last if self._last_index is None else self._last_index + 1
         if begin > last:
             return None
-        end = min(last, begin + self._points - 1)
-        tflops, vram = [await self._ask(query, begin, end) for query in self._queries]
-        self._last_index, self._points = end, MAX_POINTS
-        return self._usage(tflops, vram, until=end * self._step)
+        while True:
+            end = min(last, begin + self._points - 1)
+            try:
+                tflops, vram = [await self._ask(query, begin, end) for query in self._queries]
+            except PrometheusError as error:
+                self._shrink(end - begin + 1)
+                if begin == end or isinstance(error, PrometheusUnreachable):
+                    raise
+            else:
+                self._grow()
+                self._last_index = end
+                bounds = Bounds(latest=now + self._step, largest=self._largest())
+                return self._usage(tflops, vram, until=end * self._step, bounds=bounds)
+
+    def _last_whole_step(self, now: float) -> int:
+        return math.floor((now - self._settle) / self._step)
 
     async def _ask(self, query: str, begin: int, end: int) -> list[Series]:
-        try:
-            return await self._source.query_range(
-                query, start=begin * self._step, end=end * self._step, step=self._step
-            )
-        except AnswerTooLarge:
-            # A long gap of a large cluster: try shorter stretches from the next call on.
-            self._points = max(1, (end - begin + 1) // 2)
-            raise
+        return await self._source.query_range(
+            query, start=begin * self._step, end=end * self._step, step=self._step
+        )
 
-    def _usage(self, tflops: list[Series], vram: list[Series], *, until: float) -> Usage:
+    def _shrink(self, asked: int) -> None:
+        self._answered = 0
+        if asked > 1:  # that a single step fails says nothing about lengths
+            self._points = asked // 2
+
+    def _grow(self) -> None:
+        self._answered += 1
+        if self._answered >= _ANSWERS_TO_GROW:
+            self._answered, self._points = 0, min(MAX_POINTS, self._points * 2)
+
+    def _usage(self, tflops: list[Series], vram: list[Series], *, until: float, bounds: Bounds) -> Usage:
         outcomes: Counter[Outcome] = Counter()
+
+        def taken(resource: Resource, series: list[Series]) -> tuple[PodUsage, ...]:
+            judge = partial(judge_sample, resource=resource, bounds=bounds)
+            return by_pod(series, self._preset, self._find, judge, outcomes)
+
         return Usage(
-            tflops=by_pod(tflops, self._preset, self._find, outcomes),
-            vram=by_pod(vram, self._preset, self._find, outcomes),
+            tflops=taken(Resource.TFLOPS, tflops),
+            vram=taken(Resource.VRAM, vram),
             until=until,
             outcomes=outcomes,
         )
@@ -139,53 +170,3 @@ def bulk_queries(preset: Preset, step: float) -> tuple[str, str]:
         return f"max by ({labels}) (max_over_time({selector}[{window}]))"
 
     return bulk(preset.tflops), bulk(preset.vram)
-
-
-def by_pod(
-    series: Iterable[Series], preset: Preset, find: PodFinder, outcomes: Counter[Outcome]
-) -> tuple[PodUsage, ...]:
-    """Put series together by pod, leaving out what cannot be true.
-
-    Args:
-        series: one for each GPU of a pod.
-        preset: knows which labels name the pod.
-        find: the tracked pod of a namespace and name.
-        outcomes: counts every sample by what became of it.
-    """
-    pods: dict[str, TrackedPod] = {}
-    samples: dict[str, dict[float, float]] = {}
-    for one in series:
-        pod = _pod_of(one, preset, find, outcomes)
-        if pod is not None:
-            pods[pod.uid] = pod
-            _take(one, pod, samples.setdefault(pod.uid, {}), outcomes)
-    return tuple(
-        PodUsage(pods[uid], tuple(taken), tuple(taken.values())) for uid, taken in samples.items() if taken
-    )
-
-
-def _pod_of(series: Series, preset: Preset, find: PodFinder, outcomes: Counter[Outcome]) -> TrackedPod | None:
-    identity = preset.identify(series.labels)
-    if identity is None:
-        outcomes[Outcome.NO_POD] += len(series.values)
-        return None
-    pod = find(identity.namespace, identity.pod)
-    if pod is None:
-        outcomes[Outcome.UNKNOWN_POD] += len(series.values)
-    return pod
-
-
-def _take(series: Series, pod: TrackedPod, taken: dict[float, float], outcomes: Counter[Outcome]) -> None:
-    for time, value in zip(series.times, series.values, strict=True):
-        outcome = _judge(time, value, pod)
-        outcomes[outcome] += 1
-        if outcome is Outcome.ACCEPTED:
-            taken[time] = max(value, taken.get(time, value))
-
-
-def _judge(time: float, value: float, pod: TrackedPod) -> Outcome:
-    if not math.isfinite(value):
-        return Outcome.NOT_FINITE
-    if value < 0:
-        return Outcome.NEGATIVE
-    return Outcome.ACCEPTED if time > pod.created else Outcome.BEFORE_CREATION

@@ -6,7 +6,7 @@ The table is `data/gpu-peaks.csv`; its names are those that the driver gives (DC
 import csv
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
@@ -26,6 +26,7 @@ def peak_tflops(product: str) -> float | None:
     return _peaks().get(_normal(product))
 
 
+@lru_cache(maxsize=256)
 def largest_peak(model: str = "") -> float | None:
     """The largest peak of all models that have these words in their name, or None where there is none.
 

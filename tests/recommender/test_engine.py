@@ -31,12 +31,12 @@ def put_profile(rig: Rig, config: Mapping[str, object]) -> None:
     rig.kube.put(PROFILES, builders.profile("quick", spec={"autoScalingConfig": config}))
 
 
-async def recommended(rig: Rig) -> None:
-    """A workload `web` that has been recommended 34.5 TFLOPS and little VRAM."""
+async def recommended(rig: Rig, *, tflops: float = 30.0) -> None:
+    """A workload `web` that has been recommended 15 % more than it uses, and little VRAM."""
     put_profile(rig, QUICK)
     rig.deploy("web", annotations=PROFILED)
     await rig.settle()
-    rig.use("web", tflops=30.0, vram=2e9, minutes=5)
+    rig.use("web", tflops=tflops, vram=2e9, minutes=5)
     await rig.skip(minutes=5)
     assert "recommendation" in rig.status()
 
@@ -131,7 +131,7 @@ async def test_the_condition_goes_on_telling_how_the_recommendation_came_about()
 async def test_the_largest_card_caps_the_recommendation() -> None:
     async with recommending() as rig:
         rig.kube.put(NODES, builders.node(product="NVIDIA-GeForce-RTX-3060"))
-        await recommended(rig)
+        await recommended(rig, tflops=25.0)
         assert rig.status()["recommendation"]["requests"]["tflops"] == "26"
         assert rig.status()["recommendation"]["limits"]["tflops"] == "26"
 
@@ -155,7 +155,8 @@ async def test_a_source_that_is_away_moves_nothing_and_its_gap_is_filled() -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "outcome"), [(math.nan, "not_finite"), (math.inf, "not_finite"), (-1.0, "negative")]
+    ("value", "outcome"),
+    [(math.nan, "not_finite"), (math.inf, "not_finite"), (-1.0, "negative"), (1e13, "implausible")],
 )
 async def test_a_source_that_lies_is_not_believed(value: float, outcome: str) -> None:
     async with recommending() as rig:
@@ -165,6 +166,20 @@ async def test_a_source_that_lies_is_not_believed(value: float, outcome: str) ->
         await rig.skip(minutes=10)
         assert rig.status()["recommendation"] == before
         assert rig.metric("samples_total", outcome=outcome) == 2 * 10
+
+
+async def test_a_clock_that_was_ahead_and_is_put_right_costs_no_usage() -> None:
+    async with recommending() as rig:
+        rig.deploy("web", annotations=APPLIED)
+        await rig.settle()
+        rig.now += 7200
+        await rig.recommender.engine.feed()
+        rig.now -= 7200
+        await rig.recommender.engine.feed()
+        rig.use("web", tflops=30.0, vram=2e9, minutes=5)
+        await rig.pass_time(minutes=5)
+        assert rig.metric("samples_total", outcome="accepted") == 2 * 5
+        assert rig.metric("clock_put_right_total") == 1
 
 
 async def test_a_rule_is_active_from_its_start_and_reverts_at_its_end() -> None:

@@ -5,7 +5,8 @@ import pytest
 from recommender.histories import Histories
 from recommender.keys import WorkloadKey
 from recommender.pods import TrackedPod
-from recommender.usage import PodUsage, Usage
+from recommender.samples import PodUsage
+from recommender.usage import Usage
 from tests.support.builders import pod_struct
 from vgpu.api import AutoSetResources
 from vgpu.naming import Owner

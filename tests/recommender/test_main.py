@@ -19,6 +19,7 @@ from vgpu.kube.errors import ApiUnreachable, KubeConfigError, MissingCrds
 from vgpu.kube.resources import PROFILES, WORKLOADS
 from vgpu.prometheus import BadQuery
 from vgpu.serving import ServingError
+from vgpu.settings import SettingsError, load_settings
 
 BAD = b'{"status":"error","errorType":"bad_data","error":"parse error: unexpected <by>"}'
 
@@ -197,3 +198,14 @@ def test_the_command_line_finds_the_settings_model() -> None:
 def test_a_sample_comes_once_an_interval_unless_a_step_is_set() -> None:
     assert RecommenderSettings(interval="30s").step == 30
     assert RecommenderSettings(interval="30s", usage_step="10s").step == 10
+
+
+@pytest.mark.parametrize("setting", ["interval", "usage_step"])
+def test_a_step_that_prometheus_cannot_tell_from_none_is_refused(setting: str) -> None:
+    with pytest.raises(SettingsError, match=rf"'{setting.replace('_', '.')}'.*greater than or equal to 0.1"):
+        load_settings(
+            RecommenderSettings,
+            file=None,
+            flags={"prometheus_url": "http://prometheus:9090", setting: "0.4ms"},
+            environ={},
+        )

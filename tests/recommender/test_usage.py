@@ -1,15 +1,22 @@
-import math
-from collections import Counter
-
 import pytest
 
 from recommender.keys import WorkloadKey
 from recommender.pods import TrackedPod
-from recommender.usage import MAX_POINTS, Outcome, Usage, UsageReader, bulk_queries, by_pod
+from recommender.samples import Outcome
+from recommender.usage import MAX_POINTS, Usage, UsageReader, bulk_queries
 from tests.support.builders import pod_struct
 from tests.support.fake_prometheus import FakePrometheus
 from vgpu.naming import Owner
-from vgpu.prometheus import AnswerTooLarge, PrometheusClient, PrometheusError, Series
+from vgpu.prometheus import (
+    AnswerTooLarge,
+    BadAnswer,
+    PrometheusClient,
+    PrometheusError,
+    PrometheusTimeout,
+    PrometheusUnreachable,
+    Series,
+)
+from vgpu.slices import Amounts
 from vgpu.usage_sources import TENSORFUSION
 
 TFLOPS, VRAM = "tf_worker_usage_compute_tflops", "tf_worker_usage_memory_bytes"
@@ -27,7 +34,7 @@ def find(namespace: str, name: str) -> TrackedPod | None:
 
 def reader(source: object, **arguments: float) -> UsageReader:
     timing = {"step": 60.0, "settle": 5.0, **arguments}
-    return UsageReader(source=source, preset=TENSORFUSION, find=find, **timing)  # type: ignore[arg-type]  # a fake
+    return UsageReader(source=source, preset=TENSORFUSION, find=find, largest=Amounts, **timing)  # type: ignore[arg-type]  # a fake
 
 
 class Source:
@@ -42,14 +49,6 @@ class Source:
         if self._errors:
             raise self._errors.pop(0)
         return []
-
-
-def samples(*series: Series) -> tuple[dict[float, float], Counter[Outcome]]:
-    """What is taken of one pod, and what became of every sample."""
-    outcomes: Counter[Outcome] = Counter()
-    usages = by_pod(series, TENSORFUSION, find, outcomes)
-    taken = {time: value for usage in usages for time, value in zip(usage.times, usage.values, strict=True)}
-    return taken, outcomes
 
 
 def series(*values: float, pod: str = "web-0", **labels: str) -> Series:
@@ -130,15 +129,95 @@ async def test_a_long_gap_is_read_in_stretches_that_a_server_answers() -> None:
     assert stretches == [(NOW + 60, NOW + 60 * MAX_POINTS), (NOW + 60 * (MAX_POINTS + 1), later)]
 
 
-async def test_an_answer_that_is_too_large_is_asked_for_in_halves() -> None:
+class Limited(Source):
+    """Answers up to so many points, and fails for more: by default as one that is too slow."""
+
+    def __init__(self, points: int, error: type[PrometheusError] = PrometheusTimeout) -> None:
+        super().__init__()
+        self.failures = 0
+        self._limit, self._error = points, error
+
+    async def query_range(self, promql: str, *, start: float, end: float, step: float) -> list[Series]:
+        if (end - start) / step + 1 > self._limit:
+            self.failures += 1
+            raise self._error("too much")
+        return await super().query_range(promql, start=start, end=end, step=step)
+
+
+@pytest.mark.parametrize("error", [AnswerTooLarge, PrometheusTimeout, BadAnswer])
+async def test_a_stretch_that_fails_is_asked_for_in_halves_at_once(error: type[PrometheusError]) -> None:
     source = Source()
     subject = reader(source, settle=0)
     await subject.read(NOW)
-    source._errors = [AnswerTooLarge("too much")]
-    with pytest.raises(AnswerTooLarge):
-        await subject.read(NOW + 60 * 8)
-    await subject.read(NOW + 60 * 8)
+    source._errors = [error("too much")]
+    usage = await subject.read(NOW + 60 * 8)
     assert source.asked[-1] == (NOW + 60, NOW + 60 * 4)
+    assert usage is not None
+    assert usage.until == NOW + 60 * 4
+
+
+@pytest.mark.parametrize("points", [1, 4, 100])
+async def test_a_long_gap_is_closed_by_a_server_that_manages_little_at_a_time(points: int) -> None:
+    source = Limited(points)
+    subject = reader(source, settle=0)
+    await subject.read(NOW)
+    later = NOW + 60 * 600
+    while await subject.read(later) is not None:
+        pass
+    asked = source.asked[2::2]
+    assert [start for start, _ in asked] == [NOW + 60, *(end + 60 for _, end in asked[:-1])]
+    assert asked[-1][1] == later
+    assert source.failures < 12 + len(asked) / 4
+
+
+async def test_after_a_server_has_recovered_stretches_grow_again() -> None:
+    source = Limited(1)
+    subject = reader(source, settle=0)
+    await subject.read(NOW)
+    await subject.read(NOW + 60 * 600)
+    source._limit = MAX_POINTS
+    before = len(source.asked)
+    while await subject.read(NOW + 60 * 600) is not None:
+        pass
+    assert len(source.asked) - before < 80
+
+
+async def test_a_server_that_cannot_be_reached_is_asked_once_a_poll_and_for_less_the_next_time() -> None:
+    source = Limited(4, PrometheusUnreachable)
+    subject = reader(source, settle=0)
+    await subject.read(NOW)
+    for failures in (1, 2):
+        with pytest.raises(PrometheusUnreachable):
+            await subject.read(NOW + 60 * 16)
+        assert source.failures == failures
+    usage = await subject.read(NOW + 60 * 16)
+    assert usage is not None
+    assert usage.until == NOW + 60 * 4
+
+
+async def test_a_single_step_that_fails_ends_the_poll() -> None:
+    subject = reader(source := Source(), settle=0)
+    await subject.read(NOW)
+    source._errors = [PrometheusTimeout("hangs") for _ in range(9)]
+    with pytest.raises(PrometheusTimeout):
+        await subject.read(NOW + 60 * 8)
+    assert len(source.asked) == 2 + 4  # 8, 4, 2 and 1 steps
+
+
+async def test_a_clock_that_was_ahead_and_is_put_right_costs_no_usage() -> None:
+    subject = reader(source := Source(), settle=0)
+    await subject.read(NOW + 7200)
+    assert subject.put_right(NOW) == 7200
+    await subject.read(NOW + 60)
+    assert source.asked[-1] == (NOW + 60, NOW + 60)
+
+
+async def test_a_clock_that_jitters_by_a_step_reads_nothing_twice() -> None:
+    subject = reader(source := Source(), settle=0)
+    await subject.read(NOW)
+    assert subject.put_right(NOW - 60) == 0
+    assert await subject.read(NOW - 60) is None
+    assert len(source.asked) == 2
 
 
 async def test_a_poll_takes_the_maximum_of_each_step_of_the_real_query() -> None:
@@ -161,54 +240,23 @@ def test_one_query_a_metric_covers_all_pods() -> None:
     assert "tf_worker_usage_memory_bytes" in vram
 
 
-def test_the_fullest_gpu_of_a_pod_counts() -> None:
-    taken, outcomes = samples(series(1.0, 5.0), series(3.0, 2.0, uuid="GPU-1"))
-    assert list(taken.values()) == [3.0, 5.0]
-    assert outcomes == {Outcome.ACCEPTED: 4}
-
-
-@pytest.mark.parametrize(
-    ("value", "outcome"),
-    [
-        (math.nan, Outcome.NOT_FINITE),
-        (math.inf, Outcome.NOT_FINITE),
-        (-math.inf, Outcome.NOT_FINITE),
-        (-0.5, Outcome.NEGATIVE),
-    ],
-)
-def test_what_cannot_be_true_is_dropped_and_counted(value: float, outcome: Outcome) -> None:
-    taken, outcomes = samples(series(1.0, value))
-    assert list(taken.values()) == [1.0]
-    assert outcomes == {Outcome.ACCEPTED: 1, outcome: 1}
-
-
-def test_zero_is_a_sample() -> None:
-    taken, _ = samples(series(0.0))
-    assert list(taken.values()) == [0.0]
-
-
-def test_pods_that_nobody_knows_are_left_out() -> None:
-    taken, outcomes = samples(series(1.0, 1.0, pod="stranger"))
-    assert not taken
-    assert outcomes == {Outcome.UNKNOWN_POD: 2}
-
-
-def test_a_series_without_a_pod_is_left_out() -> None:
-    _, outcomes = samples(Series({"job": "x"}, [NOW], [1.0]))
-    assert outcomes == {Outcome.NO_POD: 1}
-
-
-def test_samples_from_before_the_pod_belong_to_another_of_its_name() -> None:
-    outcomes: Counter[Outcome] = Counter()
-    [usage] = by_pod([series(1.0, 2.0)], TENSORFUSION, lambda *_: tracked(created=NOW + 1), outcomes)
-    assert usage.values == (2.0,)
-    assert outcomes == {Outcome.ACCEPTED: 1, Outcome.BEFORE_CREATION: 1}
-
-
-def test_a_pod_that_a_scrape_has_renamed_is_found_by_its_exported_labels() -> None:
-    taken, _ = samples(
-        series(
-            4.0, pod="exporter-x", namespace="monitoring", exported_pod="web-0", exported_namespace="default"
-        )
+async def test_what_no_card_of_the_cluster_can_do_is_not_taken() -> None:
+    source = Source()
+    subject = UsageReader(
+        source=source,
+        preset=TENSORFUSION,
+        find=find,
+        largest=lambda: Amounts(tflops=10_000, vram=2**30),
+        step=60,
+        settle=0,
     )
-    assert list(taken.values()) == [4.0]
+
+    async def answer(promql: str, *, start: float, end: float, step: float) -> list[Series]:
+        return [series(9.0, 99.0)]
+
+    source.query_range = answer  # type: ignore[method-assign]  # a fake
+    usage = await subject.read(NOW)
+    assert usage is not None
+    assert [each.values for each in usage.tflops] == [(9.0,)]
+    assert [each.values for each in usage.vram] == [(9.0, 99.0)]
+    assert usage.outcomes[Outcome.IMPLAUSIBLE] == 1
