@@ -55,5 +55,12 @@ def watch_reflectors(registry: CollectorRegistry, reflectors: Iterable[Reflector
         ["resource"],
         registry=registry,
     )
+    unreadable = Gauge(
+        "vgpu_kube_unreadable_objects",
+        "Objects of a type that are left out because they cannot be read; the log names them",
+        ["resource"],
+        registry=registry,
+    )
     for reflector in reflectors:
         contact.labels(reflector.resource.full_name).set_function(reflector.silence)
+        unreadable.labels(reflector.resource.full_name).set_function(reflector.unreadable)

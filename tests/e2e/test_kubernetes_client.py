@@ -1,8 +1,11 @@
 """What the unit tests take from the fake kube-apiserver, held against the fake and the real one alike."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,9 +15,11 @@ from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import AlreadyExists, Conflict, Invalid, MissingCrds, NotFound
-from vgpu.kube.objects import ConfigMap, PartialObject
+from vgpu.kube.objects import ConfigMap, CustomObject, HorizontalPodAutoscaler, PartialObject, Pod
 from vgpu.kube.reflector import Reflector
-from vgpu.kube.resources import CONFIG_MAPS, HPAS, ResourceType
+from vgpu.kube.resources import CONFIG_MAPS, HPAS, PODS, PROFILES, ResourceType
+from vgpu.kube.transport import Call
+from vgpu.kube.wire import decode_event
 
 MISSING = ResourceType("absent.tensor-fusion.ai", "v1", "things", "Thing")
 
@@ -154,8 +159,8 @@ async def test_a_watch_tells_changes_within_its_selection(api: KubeClient) -> No
     async with asyncio.timeout(10), aclosing(stream):
         async for event in stream:
             if event.type != "BOOKMARK":
-                told.append((event.type, event.object.data))
-                versions.append(int(event.object.metadata.resource_version))
+                told.append((event.type, event.object.data if event.object else None))
+                versions.append(int(event.metadata.resource_version))
             if len(told) == 3:
                 break
     assert told == [("ADDED", {"a": "1"}), ("MODIFIED", {"a": "2"}), ("DELETED", {"a": "2"})]
@@ -169,6 +174,64 @@ async def test_a_watch_ends_when_its_time_is_over(api: KubeClient) -> None:
     )
     async with asyncio.timeout(10), aclosing(stream):
         assert {event.type async for event in stream} <= {"BOOKMARK"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "type_", "nothing"),
+    [
+        (PODS, Pod, {"spec": {"containers": None}, "status": {}}),
+        (
+            HPAS,
+            HorizontalPodAutoscaler,
+            {
+                "spec": {"scaleTargetRef": {"kind": "", "name": ""}, "maxReplicas": 0},
+                "status": {"desiredReplicas": 0, "currentMetrics": None},
+            },
+        ),
+        (CONFIG_MAPS, ConfigMap, {}),
+    ],
+)
+async def test_a_bookmark_is_an_object_with_nothing_but_its_version(
+    api: KubeClient, resource: ResourceType, type_: type[Any], nothing: dict[str, Any]
+) -> None:
+    # The initial events end with a bookmark: no need to wait a minute for one.
+    query = "watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    path = f"{resource.path()}?{query}&resourceVersion=0&timeoutSeconds=1"
+    lines = (await api.raw_get(path)).splitlines()
+    line = next(line for line in lines if b'"BOOKMARK"' in line)
+    sent = json.loads(line)["object"]
+    assert {key: sent[key] for key in sent if key in ("spec", "status")} == nothing
+    read = decode_event(Call("GET", path), type_, line)
+    assert (read.type, read.metadata.resource_version) == ("BOOKMARK", sent["metadata"]["resourceVersion"])
+
+
+async def test_an_object_nested_deeper_than_decoders_go_hides_no_other(
+    cluster: DevCluster, client: KubeClient, tmp_path: Path
+) -> None:
+    reflector = Reflector(client, PROFILES, type=CustomObject, namespace="kube-public")
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(reflector.run())
+        await reflector.wait_synced(10)
+        for levels in (500, 1_500):
+            await create_deep(cluster, tmp_path, f"deep-{levels}", levels=levels)
+        await create_deep(cluster, tmp_path, "good", levels=5)
+        await until(lambda: reflector.get("kube-public", "good"), timeout=10)
+        assert reflector.unreadable() == 2
+        listed, _ = await client.list(PROFILES, type=CustomObject, namespace="kube-public")
+        assert [each.metadata.name for each in listed] == ["good"]
+        for name in ("deep-500", "deep-1500", "good"):
+            await client.delete(PROFILES, name, namespace="kube-public")
+        await until(lambda: reflector.unreadable() == 0 and not reflector.values(), timeout=10)
+        running.cancel()
+
+
+async def create_deep(cluster: DevCluster, directory: Path, name: str, *, levels: int) -> None:
+    """Store a WorkloadProfile with an unknown field of so many levels."""
+    head = f'{{"apiVersion":"tensor-fusion.ai/v1","kind":"WorkloadProfile","metadata":{{"name":"{name}"}}'
+    file = directory / f"{name}.json"
+    unknown = '{"a":' * levels + "1" + "}" * levels
+    file.write_text(f'{head},"spec":{{"unknown":{unknown}}}}}')
+    await cluster.kubectl("create", "--validate=false", "--namespace=kube-public", "-f", str(file))
 
 
 async def test_a_reflector_follows(api: KubeClient) -> None:

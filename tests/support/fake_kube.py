@@ -55,7 +55,7 @@ class FakeKube:
         self.api = KubeApi(self.store)
         self._ssl_context, self._ca_pem = ssl_context, ca_pem
         self._faults: list[_Fault] = []
-        self._watches: set[asyncio.Transport] = set()
+        self._watches: dict[asyncio.Transport, web.StreamResponse] = {}
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -154,6 +154,11 @@ class FakeKube:
         for transport in self._watches:
             transport.abort()
 
+    async def tell_watches(self, line: bytes) -> None:
+        """Send a line of the test's own to every open watch."""
+        for response in self._watches.values():
+            await response.write(line + b"\n")
+
     def compact(self) -> None:
         """Forget the history: resumed watches and pages are answered with 410 Gone."""
         self.store.compact()
@@ -230,7 +235,7 @@ class FakeKube:
         transport = request.transport
         if transport is None:  # the client went away before it was answered
             return response
-        self._watches.add(transport)
+        self._watches[transport] = response
         try:
             while asyncio.get_running_loop().time() < ends:
                 changed, newest = self._changed, self.store.revision
@@ -241,14 +246,14 @@ class FakeKube:
                 try:
                     await asyncio.wait_for(changed.wait(), self.bookmark_interval)
                 except TimeoutError:
-                    await response.write(_line(bookmark(resource, revision)))
+                    await response.write(_line(bookmark(asked, resource, revision)))
         except Refused as refused:
             told = {"type": "ERROR", "object": status_body(refused.code, refused.reason, str(refused))}
             await response.write(_line(told))
         except ConnectionError:
             pass  # the client went away, or drop_watches cut the line
         finally:
-            self._watches.discard(transport)
+            self._watches.pop(transport, None)
         return response
 
     def _notify(self) -> None:

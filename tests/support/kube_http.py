@@ -145,12 +145,21 @@ def event(asked: Request, change: Change, namespace: str) -> Object | None:
     return {"type": kind, "object": view(asked, shown)}
 
 
-def bookmark(resource: ResourceType, revision: int) -> Object:
-    metadata = {"resourceVersion": str(revision), "creationTimestamp": None}
-    return {
-        "type": "BOOKMARK",
-        "object": {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata},
-    }
+# What the real one (1.37) encodes of an object that has nothing but its version: Go's zero values.
+_ZERO: dict[ResourceType, Object] = {
+    resources.PODS: {"spec": {"containers": None}, "status": {}},
+    resources.JOBS: {"spec": {"template": {"metadata": {}, "spec": {"containers": None}}}, "status": {}},
+    resources.HPAS: {
+        "spec": {"scaleTargetRef": {"kind": "", "name": ""}, "maxReplicas": 0},
+        "status": {"desiredReplicas": 0, "currentMetrics": None},
+    },
+}
+
+
+def bookmark(asked: Request, resource: ResourceType, revision: int) -> Object:
+    bare: Object = {"kind": resource.kind, "apiVersion": resource.api_version}
+    bare["metadata"] = {"resourceVersion": str(revision)}
+    return {"type": "BOOKMARK", "object": view(asked, {**bare, **_ZERO.get(resource, {})})}
 
 
 def status_body(code: int, reason: str, message: str) -> Object:

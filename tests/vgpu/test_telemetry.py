@@ -32,3 +32,10 @@ async def test_the_silence_is_that_of_the_time_of_the_scrape() -> None:
         watch_reflectors(registry, [reflector])
         earlier = silence(registry, "pods") or 0
         assert (silence(registry, "pods") or 0) > earlier
+
+
+async def test_how_many_objects_cannot_be_read_is_a_metric() -> None:
+    registry = new_registry(service="test")
+    async with FakeKube() as fake, fake.client() as client:
+        watch_reflectors(registry, [Reflector(client, PODS, type=Pod)])
+        assert registry.get_sample_value("vgpu_kube_unreadable_objects", {"resource": "pods"}) == 0

@@ -5,12 +5,14 @@ aiohttp session; answers are decoded by msgspec straight from bytes into the fie
 """
 # ruff: noqa: A002 - `type` is what the caller asks to get, and reads better than any other word
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
 
 import msgspec
+import structlog
 
 from vgpu.kube import readiness
 from vgpu.kube.credentials import Credentials
@@ -19,7 +21,7 @@ from vgpu.kube.objects import PartialObject
 from vgpu.kube.patches import PatchOperation
 from vgpu.kube.resources import ResourceType
 from vgpu.kube.transport import JSON, Call, Transport
-from vgpu.kube.wire import WatchEvent, decode, decode_event, decode_page
+from vgpu.kube.wire import Page, Unreadable, WatchEvent, decode, decode_event, decode_page
 
 T = TypeVar("T")
 Body = Mapping[str, Any]
@@ -30,6 +32,8 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 # kube-apiserver means to send a bookmark every minute, but for a type on which nothing happens the first was
 # seen after two (1.37): only a longer silence tells of a dead connection.
 _WATCH_SILENCE = 180.0
+
+_log = structlog.get_logger(__name__)
 
 
 class KubeClient:
@@ -97,8 +101,12 @@ class KubeClient:
         label_selector: str | None = None,
         field_selector: str | None = None,
         page_size: int = 500,
+        on_unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Listing[T]:
-        """All objects, and the resource version to watch from."""
+        """All objects, and the resource version to watch from.
+
+        Objects that cannot be read are left out, and told to `on_unreadable`; without it, logged.
+        """
         call = Call(
             "GET",
             resource.path(namespace),
@@ -106,9 +114,12 @@ class KubeClient:
             accept=_METADATA_LIST if type is PartialObject else JSON,
         )
         try:
-            return await self._list_pages(call, type, page_size)
+            listed = await self._list_pages(call, type, page_size)
         except Gone:  # a later page expired: take all at once instead, as client-go does
-            return await self._list_pages(call, type, 0)
+            listed = await self._list_pages(call, type, 0)
+        for each in listed.unreadable:
+            (on_unreadable or partial(log_unreadable, resource))(each)
+        return listed.items, listed.metadata.resource_version
 
     async def watch(
         self,
@@ -234,17 +245,20 @@ class KubeClient:
         if missing := await readiness.missing_types(self._transport, resources):
             raise MissingCrds([resource.full_name for resource in missing])
 
-    async def _list_pages(self, call: Call, type: type[T], page_size: int) -> Listing[T]:
+    async def _list_pages(self, call: Call, type: type[T], page_size: int) -> Page[T]:
+        """All pages as one."""
         items: list[T] = []
+        unreadable: list[Unreadable] = []
         params = dict(call.params)
         if page_size:
             params["limit"] = str(page_size)
         while True:
             answer = await self._transport.send(Call("GET", call.path, params, accept=call.accept))
             page = decode_page(call, type, answer)
-            items += page.items or []
+            items += page.items
+            unreadable += page.unreadable
             if not page.metadata.continue_:
-                return items, page.metadata.resource_version
+                return Page(page.metadata, items, unreadable)
             params["continue"] = page.metadata.continue_
 
     async def _write(
@@ -257,6 +271,18 @@ class KubeClient:
     ) -> dict[str, Any]:
         call = Call(method, path, params or {}, body=msgspec.json.encode(body), content_type=content_type)
         return decode(call, dict, await self._transport.send(call))
+
+
+def log_unreadable(resource: ResourceType, unreadable: Unreadable) -> None:
+    """Warn that an object is left out."""
+    metadata = unreadable.metadata
+    _log.warning(
+        "object cannot be read and is left out",
+        resource=resource.full_name,
+        namespace=metadata.namespace,
+        name=metadata.name,
+        problem=unreadable.problem,
+    )
 
 
 def _selection(label_selector: str | None, field_selector: str | None) -> dict[str, str]:

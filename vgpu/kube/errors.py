@@ -1,9 +1,12 @@
 """What can go wrong between a service and kube-apiserver: each error says what, where and what to do."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
+
+UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises over JSON that is not what its type promises, is nested too deep, or is not UTF-8."""
 
 
 class KubeError(Exception):
@@ -50,6 +53,7 @@ class BadAnswer(KubeError):
         super().__init__(f"{verb} {path}: the answer cannot be read: {reason}")
         self.verb = verb
         self.path = path
+        self.reason = reason
 
 
 class ApiError(KubeError):
@@ -168,6 +172,6 @@ def _error_class(code: int, reason: str) -> type[ApiError]:
 def _decode_status(body: bytes) -> _Status:
     try:
         status = msgspec.json.decode(body, type=_Status)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         status = _Status()
     return status if status.kind == "Status" else _Status(message=body[:200].decode(errors="replace").strip())

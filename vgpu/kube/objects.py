@@ -3,11 +3,16 @@
 Everything else in an object is skipped while decoding: that is what keeps a cache of ten thousand pods small.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 import msgspec
 
 from vgpu.naming import Owner
+
+MOST_LEVELS: Final = 100
+"""How deep the spec or status of a custom resource may be nested: less than code that walks it by recursion
+can take, and far more than anything that is meant."""
 
 
 class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
@@ -66,7 +71,7 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     """What a pod shall be."""
 
     node_name: str = ""
-    containers: list[Container] = []
+    containers: list[Container] | None = None
     resource_claims: list[PodResourceClaim] | None = None
 
 
@@ -119,11 +124,18 @@ class ConfigMap(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CustomObject(msgspec.Struct, frozen=True, rename="camel"):
-    """A TensorFusionWorkload or WorkloadProfile; `vgpu.api` knows what its spec means."""
+    """A TensorFusionWorkload or WorkloadProfile; `vgpu.api` knows what its spec means.
+
+    Its user can nest unknown fields as deep as kube-apiserver lets them; such an object cannot be read.
+    """
 
     metadata: ObjectMeta = ObjectMeta()
     spec: dict[str, Any] = {}
     status: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        if _is_deep(self.spec) or _is_deep(self.status):
+            raise ValueError(f"its spec or status is nested deeper than {MOST_LEVELS} levels")
 
 
 class HorizontalPodAutoscaler(msgspec.Struct, frozen=True, rename="camel"):
@@ -142,3 +154,18 @@ def controller_of(metadata: ObjectMeta) -> Owner | None:
                 api_version=reference.api_version, kind=reference.kind, name=reference.name, uid=reference.uid
             )
     return None
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

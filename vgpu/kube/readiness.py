@@ -16,7 +16,7 @@ class _Named(msgspec.Struct):
 
 
 class _ApiResourceList(msgspec.Struct):
-    resources: list[_Named] = []
+    resources: list[_Named] | None = None
 
 
 async def wait_reachable(transport: Transport, *, timeout: float) -> None:
@@ -63,4 +63,4 @@ async def _served(transport: Transport, path: str) -> set[str]:
         found = decode(call, _ApiResourceList, await transport.send(call))
     except NotFound:
         return set()
-    return {resource.name for resource in found.resources}
+    return {resource.name for resource in found.resources or ()}

@@ -11,11 +11,11 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 from tenacity.wait import WaitBaseT
 
-from vgpu.kube.client import KubeClient
-from vgpu.kube.errors import ApiUnreachable, Gone, KubeError, NotSynced
+from vgpu.kube.client import KubeClient, log_unreadable
+from vgpu.kube.errors import ApiUnreachable, BadAnswer, Gone, KubeError, NotSynced
 from vgpu.kube.objects import ObjectMeta
 from vgpu.kube.resources import ResourceType
-from vgpu.kube.wire import WatchEvent
+from vgpu.kube.wire import Unreadable, WatchEvent
 
 # A watch that broke after it had worked for so long is resumed at once; one that broke sooner, with back-off.
 _WORKED_SECONDS = 5.0
@@ -47,7 +47,8 @@ class Reflector(Generic[T]):
 
     While kube-apiserver is away the last known objects stay. When it is back the watch goes on where it was
     or, if that is too long ago (410 Gone), a new list is compared with them: `on_change` misses no deletion.
-    Intermediate states can be skipped; the last one never is.
+    Intermediate states can be skipped; the last one never is. An object that cannot be read (one that holds
+    something the type cannot) is as if it were not there: logged, counted, and no hindrance to the others.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Reflector(Generic[T]):
         self._on_change = on_change
         self._backoff = backoff
         self._objects: dict[str, T] = {}
+        self._unreadable: set[str] = set()
         self._revision: str | None = None
         self._synced = asyncio.Event()
 
@@ -100,6 +102,10 @@ class Reflector(Generic[T]):
         Bookmarks come about once a minute, after a quiet start after two.
         """
         return time.monotonic() - self._last_contact
+
+    def unreadable(self) -> int:
+        """How many objects there are that cannot be read, and so are left out."""
+        return len(self._unreadable)
 
     async def wait_synced(self, timeout: float) -> None:
         """Wait for the first complete list.
@@ -140,10 +146,9 @@ class Reflector(Generic[T]):
         started = time.monotonic()
         try:
             changed = await self._watch_once()
-        except Gone:
-            self._revision = None
-            raise
-        except ApiUnreachable as error:
+        except KubeError as error:
+            if isinstance(error, Gone | BadAnswer):  # from this revision on there is nothing to be had
+                self._revision = None
             if time.monotonic() - started < _WORKED_SECONDS:
                 raise
             _log.info("watch is resumed", resource=self.resource.full_name, error=str(error))
@@ -152,18 +157,23 @@ class Reflector(Generic[T]):
             raise ApiUnreachable(self._client.server, f"a watch of {self.resource.full_name} ended at once")
 
     async def _relist(self) -> None:
+        unreadable: list[Unreadable] = []
         objects, revision = await self._client.list(
             self.resource,
             type=self._type,
             namespace=self._namespace,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
+            on_unreadable=unreadable.append,
         )
         listed = {object_key(each.metadata): each for each in objects}
         for key in [key for key in self._objects if key not in listed]:
             self._remove(key)
         for key, new in listed.items():
             self._put(key, new)
+        self._unreadable.clear()
+        for each in unreadable:
+            self._leave_out(each)
         self._revision = revision
         self._touch()
         self._synced.set()
@@ -187,12 +197,16 @@ class Reflector(Generic[T]):
         return changed
 
     def _take(self, event: WatchEvent[T]) -> None:
-        metadata = event.object.metadata
+        key = object_key(event.metadata)
         if event.type == "DELETED":
-            self._remove(object_key(metadata))
+            self._unreadable.discard(key)
+            self._remove(key)
+        elif event.object is not None:
+            self._unreadable.discard(key)
+            self._put(key, event.object)
         elif event.type != "BOOKMARK":
-            self._put(object_key(metadata), event.object)
-        self._revision = metadata.resource_version
+            self._leave_out(Unreadable(event.metadata, event.problem))
+        self._revision = event.metadata.resource_version
 
     def _put(self, key: str, new: T) -> None:
         old = self._objects.get(key)
@@ -209,6 +223,12 @@ class Reflector(Generic[T]):
         old = self._objects.pop(key, None)
         if old is not None and self._on_change is not None:
             self._on_change(key, old, None)
+
+    def _leave_out(self, unreadable: Unreadable) -> None:
+        log_unreadable(self.resource, unreadable)
+        key = object_key(unreadable.metadata)
+        self._unreadable.add(key)
+        self._remove(key)
 
     def _touch(self) -> None:
         self._last_contact = time.monotonic()

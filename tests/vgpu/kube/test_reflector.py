@@ -2,6 +2,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,9 +15,9 @@ from tests.support.waiting import until
 from vgpu.annotations import GATE_SELECTOR
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import Forbidden, NotSynced
-from vgpu.kube.objects import Node, PartialObject, Pod
+from vgpu.kube.objects import CustomObject, Node, PartialObject, Pod
 from vgpu.kube.reflector import Reflector
-from vgpu.kube.resources import NODES, PODS
+from vgpu.kube.resources import NODES, PODS, PROFILES
 
 Change = tuple[str, Pod | None, Pod | None]
 
@@ -263,6 +264,85 @@ async def test_a_token_that_is_rotated_under_a_watch_is_read_anew() -> None:
         fake.drop_watches()
         fake.put(PODS, pod("web-0"))
         await until(lambda: reflector.get("default", "web-0"))
+
+
+def profile(name: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "team"}, "spec": {"qos": "low"}}
+
+
+def deep_profile(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    for _ in range(150):
+        spec = {"a": spec}
+    return {**profile(name), "spec": spec}
+
+
+@asynccontextmanager
+async def reflecting_profiles(fake: FakeKube) -> AsyncIterator[Reflector[CustomObject]]:
+    async with fake.client() as client, asyncio.TaskGroup() as group:
+        reflector = Reflector(client, PROFILES, type=CustomObject, backoff=wait_fixed(0.01))
+        running = group.create_task(reflector.run())
+        await reflector.wait_synced(5)
+        await until(fake.open_watches)
+        yield reflector
+        running.cancel()
+
+
+async def test_an_object_that_cannot_be_read_is_left_out_of_the_list_and_counted() -> None:
+    async with FakeKube() as fake:
+        fake.put(PROFILES, deep_profile("deep"))
+        fake.put(PROFILES, profile("good"))
+        async with reflecting_profiles(fake) as reflector:
+            assert [key for key, _ in reflector.items()] == ["team/good"]
+            assert reflector.unreadable() == 1
+            fake.put(PROFILES, profile("deep"))
+            await until(lambda: reflector.get("team", "deep"))
+            assert reflector.unreadable() == 0
+
+
+async def test_an_object_that_cannot_be_read_any_more_is_gone_and_the_watch_goes_on() -> None:
+    async with FakeKube() as fake:
+        fake.put(PROFILES, profile("deep"))
+        async with reflecting_profiles(fake) as reflector:
+            fake.put(PROFILES, deep_profile("deep"))
+            fake.put(PROFILES, profile("good"))
+            await until(lambda: reflector.get("team", "good"))
+            assert reflector.get("team", "deep") is None
+            assert reflector.unreadable() == 1
+            fake.delete(PROFILES, "team", "deep")
+            await until(lambda: reflector.unreadable() == 0)
+        assert sum("watch" in request.query for request in fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type":"ERROR","object":{"kind":"Status","code":500,"message":"etcdserver: leader changed"}}',
+        b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}',
+        b"not an event",
+    ],
+)
+async def test_a_watch_that_had_worked_is_followed_by_the_next_without_back_off(
+    line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vgpu.kube.reflector._WORKED_SECONDS", 0.0)
+    async with FakeKube() as fake, fake.client() as client, asyncio.TaskGroup() as group:
+        reflector = Reflector(client, PODS, type=Pod, backoff=wait_fixed(60))
+        running = group.create_task(reflector.run())
+        await until(fake.open_watches)
+        await fake.tell_watches(line)
+        await until(lambda: sum("watch" in request.query for request in fake.requests) == 2)
+        await until(fake.open_watches)
+        fake.put(PODS, pod("web-0"))
+        await until(lambda: reflector.get("default", "web-0"))
+        running.cancel()
+
+
+async def test_a_line_that_is_no_event_makes_it_list_again() -> None:
+    async with FakeKube() as fake, fake.client() as client, reflecting(fake, client):
+        await until(fake.open_watches)
+        await fake.tell_watches(b"not an event")
+        await until(lambda: sum("watch" not in request.query for request in fake.requests) == 2)
 
 
 async def test_cancelling_ends_it_and_its_watch() -> None:

@@ -41,6 +41,7 @@ async def test_a_watch_tells_what_happened_in_order() -> None:
         fake.delete(PODS, "default", "web-0")
         told = await events(fake, client, 3, after=start)
     assert [event.type for event in told] == ["ADDED", "MODIFIED", "DELETED"]
+    assert told[1].object is not None
     assert told[1].object.spec.node_name == "other"
 
 
@@ -50,7 +51,7 @@ async def test_a_watch_tells_what_happens_while_it_is_open() -> None:
         await until(fake.open_watches)
         fake.put(PODS, pod("web-0"))
         told = await watching
-    assert told[0].object.metadata.name == "web-0"
+    assert told[0].metadata.name == "web-0"
 
 
 async def test_an_object_that_leaves_the_selection_is_deleted_from_it() -> None:
@@ -68,7 +69,7 @@ async def test_a_bookmark_carries_the_newest_version() -> None:
         async with asyncio.timeout(5), aclosing(stream):
             bookmark = await anext(stream)
     assert bookmark.type == "BOOKMARK"
-    assert bookmark.object.metadata.resource_version == str(fake.store.revision)
+    assert bookmark.metadata.resource_version == str(fake.store.revision)
 
 
 async def test_an_event_of_megabytes_arrives_whole() -> None:
@@ -77,8 +78,8 @@ async def test_an_event_of_megabytes_arrives_whole() -> None:
         fake.put(PODS, pod("web-0", annotations={"big": "x" * 5_000_000}))
         fake.put(PODS, pod("web-1"))
         told = await events(fake, client, 2, after=start)
-    assert len((told[0].object.metadata.annotations or {})["big"]) == 5_000_000
-    assert told[1].object.metadata.name == "web-1"
+    assert len((told[0].metadata.annotations or {})["big"]) == 5_000_000
+    assert told[1].metadata.name == "web-1"
 
 
 async def test_the_server_is_told_when_to_end_the_watch() -> None:
