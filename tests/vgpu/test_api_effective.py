@@ -122,6 +122,26 @@ def test_a_malformed_switch_is_told_and_says_nothing(key: str) -> None:
     assert annotation_problems({key: "on"}) == (f'annotation {key}: \'on\' is neither "true" nor "false"',)
 
 
+@pytest.mark.parametrize("key", [AUTO_SCALE_TARGET_RESOURCE, AUTOSCALE_TARGET])
+def test_an_unknown_target_is_told_and_leaves_that_of_the_profile(key: str) -> None:
+    given_ = {AUTO_RESOURCES: "true", key: "vrma"}
+    assert vertical(given_, profile_of(targetResource="vram")) == (True, "vram")
+    assert annotation_problems(given_) == (
+        f"annotation {key}: 'vrma' is none of all, tflops, compute, vram and empty",
+    )
+
+
+def test_an_unknown_target_is_never_taken_for_all() -> None:
+    assert vertical({AUTOSCALE: "true", AUTOSCALE_TARGET: "vrma"}) == (True, "")
+
+
+@pytest.mark.parametrize("text", ["all", "tflops", "Compute", " VRAM ", ""])
+def test_every_target_is_taken_over_that_of_the_profile(text: str) -> None:
+    given_ = {AUTO_SCALE_TARGET_RESOURCE: text}
+    assert vertical(given_, profile_of(targetResource="vram"))[1] == text
+    assert annotation_problems(given_) == ()
+
+
 def test_good_annotations_have_no_problems() -> None:
     assert annotation_problems({AUTO_RESOURCES: "false", AUTO_REPLICAS: "True"}) == ()
     assert annotation_problems({}) == ()

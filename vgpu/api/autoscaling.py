@@ -29,12 +29,14 @@ _MINUTE: Final = 60.0
 # What a workload is never cut below unless it says otherwise: 1 TFLOPS and 1 GiB.
 _LEAST: Final = Amounts(tflops=1000, vram=1 << 30)
 
-_TARGETS: Final[Mapping[str, frozenset[Resource]]] = {
+TARGETS: Final[Mapping[str, frozenset[Resource]]] = {
     "tflops": frozenset({Resource.TFLOPS}),
     "compute": frozenset({Resource.TFLOPS}),
     "vram": frozenset({Resource.VRAM}),
     "all": frozenset(Resource),
+    "": frozenset(),
 }
+"""What `targetResource` may say, in lower case."""
 
 
 def _at_least(model: AmountsModel) -> Amounts:
@@ -84,7 +86,7 @@ class AutoSetResources(Model):
     @property
     def targets(self) -> frozenset[Resource]:
         """The resources that `targetResource` names; none for a text that is empty or not known."""
-        return _TARGETS.get(self.target_resource.strip().lower(), frozenset())
+        return TARGETS.get(self.target_resource.strip().lower(), frozenset())
 
     def percentiles(self, resource: Resource) -> tuple[float, float, float]:
         """The percentiles of target, lower bound and upper bound of a resource."""

@@ -5,9 +5,12 @@ from copy import deepcopy
 from typing import Final
 
 from vgpu import annotations as keys
+from vgpu.api.autoscaling import TARGETS
 from vgpu.slices import VgpuSlice
 
 _SWITCHES: Final = {"true": True, "false": False}
+_TARGET_KEYS: Final = (keys.AUTO_SCALE_TARGET_RESOURCE, keys.AUTOSCALE_TARGET)
+_ALLOWED_TARGETS: Final = "all, tflops, compute, vram and empty"
 
 _Json = dict[str, object]
 
@@ -18,7 +21,8 @@ def effective_spec(
     """The spec of the TensorFusionWorkload that belongs to a pod, as JSON.
 
     Args:
-        annotations: the pod's annotations. A switch that is neither "true" nor "false" counts as not given.
+        annotations: the pod's annotations. A switch that is neither "true" nor "false" and a target that is
+            none leave the field as it is.
         profile_spec: the spec of the pod's WorkloadProfile, as stored; its keys are kept as they are spelt.
         slice_: the slice that the pod asks for; a field that is None is taken from the profile.
     """
@@ -33,11 +37,17 @@ def effective_spec(
 
 def annotation_problems(annotations: Mapping[str, str]) -> tuple[str, ...]:
     """One short sentence for each annotation that configures scaling and cannot be read."""
-    return tuple(
+    switches = [
         f'annotation {key}: {annotations[key]!r} is neither "true" nor "false"'
         for key in (keys.AUTO_RESOURCES, keys.AUTOSCALE, keys.AUTO_REPLICAS)
         if key in annotations and _switch(annotations, key) is None
-    )
+    ]
+    targets = [
+        f"annotation {key}: {annotations[key]!r} is none of {_ALLOWED_TARGETS}"
+        for key in _TARGET_KEYS
+        if key in annotations and not _is_target(annotations[key])
+    ]
+    return (*switches, *targets)
 
 
 def _overrides(
@@ -49,10 +59,10 @@ def _overrides(
     enable = newer if documented is None else documented
     if enable is not None:
         yield ("autoSetResources", "enable"), enable
-    target = annotations.get(keys.AUTO_SCALE_TARGET_RESOURCE, annotations.get(keys.AUTOSCALE_TARGET))
+    target = next((annotations[key] for key in _TARGET_KEYS if key in annotations), None)
     if target is None and newer and enable and not _get(spec, _TARGET_RESOURCE):
         target = "all"
-    if target is not None:
+    if target is not None and _is_target(target):
         yield ("autoSetResources", "targetResource"), target
     replicas = _switch(annotations, keys.AUTO_REPLICAS)
     if replicas is not None:
@@ -60,6 +70,10 @@ def _overrides(
 
 
 _TARGET_RESOURCE: Final = ("autoScalingConfig", "autoSetResources", "targetResource")
+
+
+def _is_target(text: str) -> bool:
+    return text.strip().lower() in TARGETS
 
 
 def _switch(annotations: Mapping[str, str], key: str) -> bool | None:
