@@ -155,7 +155,7 @@ def _decode(
 ) -> T:
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         beginning = bytes(memoryview(body)[:_TEXT_IN_ERRORS]).decode("utf-8", "replace").strip()
         if status >= 400:
             raise BadAnswer(

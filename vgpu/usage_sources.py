@@ -56,13 +56,14 @@ def _first(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 # Without honorLabels, Prometheus renames the exporter's own label to exported_X and puts the scraped
-# target's (the exporter's pod) in its place: so the exported one counts first.
+# target's (the exporter's pod) in its place: so the exported one counts first. The exporter's own name for
+# the pod is `worker`; a `pod` beside it is likely what the scrape added.
 TENSORFUSION: Final = Preset(
     name="tensorfusion",
     tflops="tf_worker_usage_compute_tflops",
     vram="tf_worker_usage_memory_bytes",
     namespace_labels=("exported_namespace", "namespace"),
-    pod_labels=("exported_pod", "pod", "worker"),
+    pod_labels=("exported_worker", "exported_pod", "worker", "pod"),
     gpu_labels=("uuid",),
 )
 

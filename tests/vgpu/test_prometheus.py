@@ -205,6 +205,8 @@ async def test_a_truncated_answer_is_a_bad_answer(
         b'{"status":"success","data":{"resultType":"vector","result":{}}}',
         b'{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,2]]}]}}',
         vector("many"),
+        b'{"status":"success","data":' + b"[" * 2_000 + b"]" * 2_000 + b"}",
+        b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{"pod":"\xff"}}]}}',
     ],
 )
 async def test_an_answer_of_something_else_is_a_bad_answer(
