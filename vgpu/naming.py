@@ -54,7 +54,7 @@ def workload_name(
         labels: the pod's labels.
         annotations: the pod's annotations; one that names the workload wins over everything else.
         controller: the pod's controller, if it has one.
-        job_owner: the controller of the Job of this name in the pod's namespace, if it has one.
+        job_owner: the controller of the Job (of group batch) of this name in the pod's namespace, if any.
 
     Returns:
         The name, always one that Kubernetes accepts; None for a pod that is left alone: one without an owner
@@ -65,11 +65,16 @@ def workload_name(
         return annotated if is_object_name(annotated) else None
     if controller is None:
         return pod_name or None
-    if controller.kind == "ReplicaSet":
+    if _is(controller, "apps", "ReplicaSet"):
         return _of_replica_set(controller, labels)
-    if controller.kind == "Job":
+    if _is(controller, "batch", "Job"):
         return _of_kind(job_owner(controller.name) or controller)
     return _of_kind(controller)
+
+
+def _is(owner: Owner, group: str, kind: str) -> bool:
+    """Whether the owner is Kubernetes' own: others have a Job and a Deployment too (batch.volcano.sh)."""
+    return owner.kind == kind and owner.api_version.partition("/")[0] == group
 
 
 def _of_replica_set(replica_set: Owner, labels: Mapping[str, str]) -> str:
@@ -80,7 +85,7 @@ def _of_replica_set(replica_set: Owner, labels: Mapping[str, str]) -> str:
 
 
 def _of_kind(owner: Owner) -> str:
-    if owner.kind == "Deployment":
+    if _is(owner, "apps", "Deployment"):
         return owner.name
     suffix = f"-{owner.kind.lower()}"
     name = owner.name + suffix

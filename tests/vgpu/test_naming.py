@@ -75,8 +75,23 @@ def test_a_job_of_a_cron_job_uses_the_name_of_the_cron_job() -> None:
     assert (name, asked) == ("nightly-cronjob", ["nightly-28"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "api_version", "name"),
+    [
+        ("Job", "batch.volcano.sh/v1alpha1", "web-6d4cf56db6-job"),
+        ("ReplicaSet", "example.com/v1", "web-6d4cf56db6-replicaset"),
+        ("Deployment", "example.com/v1", "web-6d4cf56db6-deployment"),
+        ("Deployment", "apps/v1", "web-6d4cf56db6"),
+    ],
+)
+def test_another_groups_kind_is_not_taken_for_kubernetes_own(kind: str, api_version: str, name: str) -> None:
+    above = owner("CronJob", "nightly", "batch/v1")
+    found = name_of(owner(kind, "web-6d4cf56db6", api_version), labels=LABELS, job_owner=above)
+    assert found == name
+
+
 def test_a_job_whose_owner_is_not_known_is_its_own_root() -> None:
-    job = owner("Job", "train")
+    job = owner("Job", "train", "batch/v1")
     assert workload_name(pod_name="x", labels={}, annotations={}, controller=job) == "train-job"
 
 

@@ -139,6 +139,12 @@ def test_a_pod_of_a_job_gets_the_jobs_name() -> None:
     assert annotations_after(subject, outcome)[keys.WORKLOAD] == "train-job"
 
 
+def test_a_pod_of_another_groups_job_is_named_without_looking_for_that_job() -> None:
+    volcano = {**job("train"), "apiVersion": "batch.volcano.sh/v1alpha1"}
+    subject = created(pod("train-abc", owner=owner_reference(volcano)))
+    assert annotations_after(subject, decided(subject))[keys.WORKLOAD] == "train-job"
+
+
 def test_a_pod_whose_job_is_not_known_yet_is_not_named_wrongly() -> None:
     outcome = decided(created(pod("train-abc", owner=owner_reference(job("train")))))
     assert (outcome.label, outcome.operations) == ("unknown_owner", ())
