@@ -4,18 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from recommender.applied import count_applied
+from recommender.autoscalers import HpaKeeper
+from recommender.claims import Claims, target_of_root
 from recommender.cluster import Cluster
 from recommender.horizontal import (
     HorizontalDefaults,
     HorizontalPlan,
-    HpaKeeper,
+    Neighbours,
     hpa_key,
     plan_horizontal,
-    target_of_root,
 )
 from recommender.keys import WorkloadKey, key_of
 from recommender.metrics import RecommenderMetrics
-from recommender.pods import PodIndex
+from recommender.pods import PodIndex, newest
 from recommender.publisher import StatusPublisher
 from recommender.status import (
     HORIZONTAL_SCALING,
@@ -28,6 +29,7 @@ from recommender.verdicts import Verdict
 from vgpu.api import WorkloadSpec
 from vgpu.kube.errors import KubeError
 from vgpu.kube.objects import CustomObject, controller_of
+from vgpu.naming import Owner
 from vgpu.schedule import Rule
 
 _OFF: Final = Condition(HORIZONTAL_SCALING, "Disabled", "auto-replicas is off", status=False)
@@ -41,6 +43,7 @@ class Reporter:
     Args:
         cluster: the local copy of the cluster.
         pods: the gated pods by workload.
+        claims: decides which of several workloads scales a root controller.
         hpas: applies and deletes HorizontalPodAutoscalers.
         publisher: writes status.
         metrics: shows recommendations and estimates.
@@ -52,6 +55,7 @@ class Reporter:
         *,
         cluster: Cluster,
         pods: PodIndex,
+        claims: Claims,
         hpas: HpaKeeper,
         publisher: StatusPublisher,
         metrics: RecommenderMetrics,
@@ -59,6 +63,7 @@ class Reporter:
     ) -> None:
         self._cluster = cluster
         self._pods = pods
+        self._claims = claims
         self._hpas = hpas
         self._publisher = publisher
         self._metrics = metrics
@@ -105,6 +110,7 @@ class Reporter:
     def forget(self, key: WorkloadKey) -> None:
         """Drop a workload that is no more."""
         self._publisher.forget(key)
+        self._claims.forget(key)
         self._metrics.forget(key)
 
     async def _scale(self, live: CustomObject, verdict: Verdict) -> tuple[HorizontalPlan, KubeError | None]:
@@ -115,23 +121,37 @@ class Reporter:
         key = key_of(live.metadata)
         plan = self._plan(live, key, spec, verdict.configuration.rule)
         try:
-            await self._hpas.keep(key, plan, self._cluster.hpas.get(*hpa_key(key)))
+            refusal = await self._hpas.keep(key, plan, self._cluster.hpas.get(*hpa_key(key)))
         except KubeError as error:
-            return HorizontalPlan(None, _failed(error)), error
-        return plan, None
+            return HorizontalPlan(None, _failed(str(error))), error
+        return plan if refusal is None else HorizontalPlan(None, _failed(refusal)), None
 
     def _plan(
         self, live: CustomObject, key: WorkloadKey, spec: WorkloadSpec, rule: Rule | None
     ) -> HorizontalPlan:
-        root = controller_of(live.metadata)
-        target = target_of_root(key.namespace, root) if root is not None else None
+        pod = newest(self._pods.of(key))
+        # A workload that a person has made has no owner: what its pods belong to is what counts.
+        root = pod.root if pod is not None else controller_of(live.metadata)
         return plan_horizontal(
             workload=key,
             root=root,
             spec=spec,
             floor=rule.desired_replicas if rule is not None else None,
-            autoscalers=self._cluster.autoscalers_of(target) if target is not None else (),
+            neighbours=self._neighbours(key, root),
             defaults=self._defaults,
+        )
+
+    def _neighbours(self, key: WorkloadKey, root: Owner | None) -> Neighbours:
+        if root is None:
+            self._claims.forget(key)
+            return Neighbours()
+        target = target_of_root(key.namespace, root)
+        self._claims.claim(key, target)
+        winner = self._claims.winner(target)
+        return Neighbours(
+            workload=winner if winner != key else None,
+            autoscalers=self._cluster.autoscalers_of(target),
+            namesake=self._cluster.hpas.get(*hpa_key(key)),
         )
 
     def _wanted(
@@ -155,6 +175,7 @@ class Reporter:
             spec=spec,
             recommendation=verdict.recommendation,
             rule=verdict.configuration.rule,
+            card=self._cluster.cap(spec.gpu_model, spec.resources.requests),
         )
 
     def _show(self, key: WorkloadKey, verdict: Verdict) -> None:
@@ -171,8 +192,8 @@ class Reporter:
             )
 
 
-def _failed(error: KubeError) -> Condition:
-    return Condition(HORIZONTAL_SCALING, "AutoscalerFailed", str(error), status=False)
+def _failed(reason: str) -> Condition:
+    return Condition(HORIZONTAL_SCALING, "AutoscalerFailed", reason, status=False)
 
 
 def _horizontal_condition(

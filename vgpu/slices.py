@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Self
 
 from vgpu.quantities import (
@@ -16,7 +17,11 @@ from vgpu.quantities import (
     parse_vram,
 )
 
-_DIGEST_LENGTH: Final = 12
+_DIGEST_LENGTH: Final = 8
+
+# Every pod of a template says the same; what is longer than any quantity must not fill the cache.
+_CACHED_AMOUNTS: Final = 4096
+_CACHED_LENGTH: Final = 40
 
 
 class Resource(StrEnum):
@@ -103,9 +108,16 @@ def parse_amount(resource: Resource, value: object) -> int:
     Raises:
         QuantityError: the value is not a quantity, or a negative one.
     """
+    if isinstance(value, str) and len(value) <= _CACHED_LENGTH:
+        return _parsed(resource, value)
     if isinstance(value, (str, int, float)):
         return _PARSERS[resource](value)
     raise QuantityError(f"{value!r} is not a quantity, which is a text or a number")
+
+
+@lru_cache(maxsize=_CACHED_AMOUNTS)
+def _parsed(resource: Resource, text: str) -> int:
+    return _PARSERS[resource](text)
 
 
 def format_amount(resource: Resource, amount: int) -> str:
@@ -214,12 +226,24 @@ def _ordered(request: int | None, limit: int | None) -> _Pair:
     return request, max(request, limit)
 
 
-def applied_digest(recommended: VgpuSlice, rule: str | None) -> str:
-    """A short, stable name for a recommendation: equal for equal slices and rules, in any process.
+def applied_digest(written: VgpuSlice) -> str:
+    """A short name for what is written on a pod: a digest for each resource, with a dash between.
+
+    Equal for equal requests and limits, in any process.
+    """
+    return "-".join(_digest(_pair(written, resource)) for resource in Resource)
+
+
+def still_written(digest: str, carried: VgpuSlice) -> frozenset[Resource]:
+    """The resources of which a pod still carries the request and limit that were written.
 
     Args:
-        recommended: the slice that a pod gets.
-        rule: the name of the rule that was active, if one was.
+        digest: what `applied_digest` made of the slice that was written; any text is taken.
+        carried: the slice that is on the pod.
     """
-    text = json.dumps([recommended.to_json(), rule], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+    parts = zip(Resource, digest.split("-"), applied_digest(carried).split("-"), strict=False)
+    return frozenset(resource for resource, written, now in parts if written == now)
+
+
+def _digest(pair: _Pair) -> str:
+    return hashlib.sha256(json.dumps(pair).encode()).hexdigest()[:_DIGEST_LENGTH]

@@ -1,23 +1,23 @@
 """What a pod's template asked for, told from what this webhook wrote on it before.
 
 The webhook meets its own writing in three ways: it is called a second time for the same pod (reinvocation),
-a backup brings a pod back, or somebody has copied a live pod into a template. A record of the original slice
-is believed as long as the slice beside it is the one that was written for it, which the digest in
-applied-recommendation tells. So a second pass changes nothing, and a restored or copied pod does not take a
-recommendation for its baseline.
+a backup brings a pod back, or somebody has copied a live pod into a template. The record of the original
+slice is believed for each resource of which the pod still carries what was written beside that record; the
+digest in applied-recommendation tells. So a second pass changes nothing, and a restored or copied pod does
+not take a recommendation for its baseline.
 
-A slice that is not what was written is somebody's wish: the template was edited after it was copied, and
-clinging to the older record would take the edit back, on a pod that is opted out too. So is a slice without a
-digest, since nothing was written there. Then what the pod carries is what it asks for, and is recorded anew.
+A resource that is not as it was written is somebody's wish, another webhook's or that of a person who edited
+the copy: clinging to the older record would take the edit back, on a pod that is opted out too. What the pod
+carries of it is what it asks for, and is recorded anew; of the other resource the record holds. Without a
+digest nothing was written, and all that the pod carries is its own.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from vgpu.annotations import APPLIED_RECOMMENDATION, ORIGINAL_RESOURCES
 from vgpu.dialects import Dialect, baseline
 from vgpu.kube.objects import Pod
-from vgpu.slices import Resource, VgpuSlice, applied_digest
+from vgpu.slices import Resource, VgpuSlice, still_written
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +38,32 @@ class Baseline:
     malformed: frozenset[Resource] = frozenset()
     problems: tuple[str, ...] = ()
 
-    def anew(self) -> "Baseline":
-        """The baseline when what the pod carries counts, whatever was recorded."""
-        return replace(self, slice=self.carried, recorded=self.recorded and self.slice == self.carried)
+    def anew(self, resources: frozenset[Resource]) -> "Baseline":
+        """The baseline when of these resources what the pod carries counts, whatever was recorded."""
+        asked = _with(self.slice, self.carried, resources)
+        return replace(self, slice=asked, recorded=self.recorded and self.slice == asked)
 
 
-def read_baseline(pod: Pod, dialect: Dialect, *, profile: VgpuSlice, rules: Iterable[str]) -> Baseline:
+def read_baseline(pod: Pod, dialect: Dialect, *, profile: VgpuSlice) -> Baseline:
     """What a pod asks for.
 
     Args:
         pod: the pod as it stands in the review.
         dialect: how it writes its slice.
         profile: the slice in its profile, which fills in what the pod leaves out.
-        rules: names of the cron rules that a slice on the pod may come from.
     """
+    annotations = pod.metadata.annotations or {}
     carried = dialect.read(pod)
     malformed = _malformed(carried.slice) if carried.problems else frozenset()
-    record = baseline(pod) if ORIGINAL_RESOURCES in (pod.metadata.annotations or {}) else None
+    record = baseline(pod) if ORIGINAL_RESOURCES in annotations else None
     problems = carried.problems
     if record is not None and record.problems:
         problems = tuple(dict.fromkeys((*problems, *record.problems)))
         record = None
-    filled = _filled(carried.slice, profile, frozenset(Resource) - malformed)
-    believed = record is not None and _is_our_writing(pod, carried.slice, rules)
-    asked = record.slice if record is not None and believed else filled
+    asked = filled = _filled(carried.slice, profile, frozenset(Resource) - malformed)
+    if record is not None and APPLIED_RECOMMENDATION in annotations:
+        believed = still_written(annotations[APPLIED_RECOMMENDATION], carried.slice)
+        asked = _with(filled, record.slice, believed)
     return Baseline(
         slice=asked,
         carried=filled,
@@ -71,9 +73,13 @@ def read_baseline(pod: Pod, dialect: Dialect, *, profile: VgpuSlice, rules: Iter
     )
 
 
-def _is_our_writing(pod: Pod, carried: VgpuSlice, rules: Iterable[str]) -> bool:
-    digest = (pod.metadata.annotations or {}).get(APPLIED_RECOMMENDATION)
-    return digest is not None and any(digest == applied_digest(carried, rule) for rule in (None, *rules))
+def _with(slice_: VgpuSlice, other: VgpuSlice, resources: frozenset[Resource]) -> VgpuSlice:
+    """The slice, with the other one's values of some resources."""
+    for resource in resources:
+        slice_ = slice_.with_resource(
+            resource, request=other.requests.get(resource), limit=other.limits.get(resource)
+        )
+    return slice_
 
 
 def _malformed(slice_: VgpuSlice) -> frozenset[Resource]:

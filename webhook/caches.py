@@ -1,16 +1,23 @@
-"""What the webhook knows of the cluster: workloads, profiles and Jobs, parsed when they change."""
+"""What the webhook knows of the cluster: workloads, profiles, Jobs and nodes, parsed when they change.
 
-from collections.abc import Callable, Coroutine, Mapping
+Caches that have lost kube-apiserver go on answering, and the webhook stays ready: with what was known last a
+pod gets the slice that it got a minute ago, and without the webhook it gets none of what it was promised. How
+old the caches are is a metric.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
+from vgpu.capacity import Card, cap_of, card_of
 from vgpu.kube.client import KubeClient
 from vgpu.kube.objects import CustomObject, PartialObject, controller_of
 from vgpu.kube.reflector import Reflector
-from vgpu.kube.resources import JOBS, PROFILES, WORKLOADS
+from vgpu.kube.resources import JOBS, NODES, PROFILES, WORKLOADS
 from vgpu.naming import Owner
-from webhook.configuration import Configuration, Configurations, KnownProfile
+from vgpu.slices import Amounts
+from webhook.configuration import Configuration, Configurations, KnownSpec
 from webhook.errors import UnknownJobError
 from webhook.lookups import KnownWorkload
 from webhook.published import read_status
@@ -23,15 +30,22 @@ class Caches:
 
     def __init__(self, client: KubeClient) -> None:
         self._known_workloads: dict[str, KnownWorkload] = {}
-        self._known_profiles: dict[str, KnownProfile] = {}
+        self._known_profiles: dict[str, KnownSpec] = {}
+        self._models: set[Card] = set()
         self._configurations = Configurations()
         self._workloads = Reflector(client, WORKLOADS, type=CustomObject, on_change=self._workload_changed)
         self._profiles = Reflector(client, PROFILES, type=CustomObject, on_change=self._profile_changed)
         self._jobs = Reflector(client, JOBS, type=PartialObject)
+        self._nodes = Reflector(client, NODES, type=PartialObject, on_change=self._node_changed)
+
+    @property
+    def reflectors(self) -> Sequence[Reflector[Any]]:
+        """What follows each resource type."""
+        return self._workloads, self._profiles, self._jobs, self._nodes
 
     def runners(self) -> list[Coroutine[Any, Any, None]]:
         """The coroutines that keep the caches current, for a TaskGroup."""
-        return [self._workloads.run(), self._profiles.run(), self._jobs.run()]
+        return [reflector.run() for reflector in self.reflectors]
 
     async def wait_synced(self, timeout: float) -> None:
         """Wait until everything was listed once.
@@ -39,7 +53,7 @@ class Caches:
         Raises:
             NotSynced: some type was not, within `timeout` seconds for each.
         """
-        for reflector in (self._workloads, self._profiles, self._jobs):
+        for reflector in self.reflectors:
             await reflector.wait_synced(timeout)
 
     def sizes(self) -> Mapping[str, Callable[[], float]]:
@@ -48,22 +62,19 @@ class Caches:
             WORKLOADS.plural: lambda: len(self._known_workloads),
             PROFILES.plural: lambda: len(self._known_profiles),
             JOBS.plural: lambda: len(self._jobs.values()),
+            NODES.plural: lambda: len(self._nodes.values()),
         }
 
     def not_synced(self) -> list[str]:
-        """The resource types that have not been listed yet."""
-        synced = {
-            WORKLOADS.plural: self._workloads.synced,
-            PROFILES.plural: self._profiles.synced,
-            JOBS.plural: self._jobs.synced,
-        }
-        return [plural for plural, done in synced.items() if not done]
+        """The resource types that have not been listed yet, but for nodes: without them nothing is capped."""
+        needed = (self._workloads, self._profiles, self._jobs)
+        return [reflector.resource.plural for reflector in needed if not reflector.synced]
 
     def workload(self, namespace: str, name: str) -> KnownWorkload | None:
         """The workload of that name, unless it is being deleted."""
         return self._known_workloads.get(f"{namespace}/{name}")
 
-    def profile(self, namespace: str, name: str) -> KnownProfile | None:
+    def profile(self, namespace: str, name: str) -> KnownSpec | None:
         """The profile of that name."""
         return self._known_profiles.get(f"{namespace}/{name}")
 
@@ -78,9 +89,16 @@ class Caches:
             raise UnknownJobError(name)
         return controller_of(job.metadata)
 
-    def configured(self, annotations: Mapping[str, str], profile: KnownProfile | None) -> Configuration:
-        """The profile's configuration with a pod's annotations over it."""
-        return self._configurations.of(annotations, profile)
+    def configured(self, annotations: Mapping[str, str], base: KnownSpec | None) -> Configuration:
+        """What a profile or workload configures with a pod's annotations over it, or these alone."""
+        return self._configurations.of(annotations, base)
+
+    def card(self, gpu_model: str | None, requests: Amounts) -> Amounts:
+        """What the largest card gives that a pod may get; nothing where no nodes are known.
+
+        A model whose nodes are gone still counts: what is scaled away comes back for the pods that need it.
+        """
+        return cap_of(self._models, gpu_model, baseline=requests)
 
     def _workload_changed(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         if new is None or new.metadata.deletion_timestamp is not None:
@@ -89,24 +107,30 @@ class Caches:
         known = self._known_workloads.get(key)
         unchanged = known is not None and old is not None and old.spec == new.spec
         # The status changes far more often than the spec.
-        configuration = known.configuration if known and unchanged else _parsed(new.spec, WORKLOADS.kind, key)
-        self._known_workloads[key] = KnownWorkload(configuration, read_status(new.status))
+        own = known.own if known and unchanged else _parsed(new.spec, WORKLOADS.kind, key)
+        self._known_workloads[key] = KnownWorkload(own, read_status(new.status))
 
     def _profile_changed(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         del old
         if new is None:
             self._known_profiles.pop(key, None)
             return
-        configuration = _parsed(new.spec, PROFILES.kind, key)
-        self._known_profiles[key] = KnownProfile(spec=new.spec, configuration=configuration)
+        self._known_profiles[key] = _parsed(new.spec, PROFILES.kind, key)
+
+    def _node_changed(self, key: str, old: PartialObject | None, new: PartialObject | None) -> None:
+        del key, old
+        card = card_of(new.metadata.labels) if new is not None else None
+        if card is not None:
+            self._models.add(card)
 
 
-def _parsed(spec: Mapping[str, Any], kind: str, key: str) -> Configuration:
+def _parsed(spec: Mapping[str, Any], kind: str, key: str) -> KnownSpec:
     try:
-        configuration = Configuration.parse(spec)
+        known = KnownSpec.of(spec)
     except Exception as error:  # noqa: BLE001 - one object must not stop the cache of all the others
         _log.exception("object cannot be parsed", kind=kind, object=key)
-        return Configuration(problem=f"cannot be read ({type(error).__name__}); see the webhook's log")
-    if configuration.problem is not None:
-        _log.warning("object is not valid", kind=kind, object=key, problem=configuration.problem)
-    return configuration
+        problem = f"cannot be read ({type(error).__name__}); see the webhook's log"
+        return KnownSpec(spec=spec, configuration=Configuration(problem=problem))
+    if known.configuration.problem is not None:
+        _log.warning("object is not valid", kind=kind, object=key, problem=known.configuration.problem)
+    return known

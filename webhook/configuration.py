@@ -16,7 +16,7 @@ CONFIGURING_ANNOTATIONS = (
     keys.AUTOSCALE,
     keys.AUTOSCALE_TARGET,
 )
-"""The annotations that win over a profile, field by field."""
+"""The annotations that win over a profile or a workload, field by field."""
 
 Overrides = tuple[tuple[str, str], ...]
 
@@ -28,6 +28,7 @@ class Configuration:
         resources: the slice that it asks for.
         targets: the resources whose recommendation is applied.
         rules: the cron rules that count.
+        gpu_model: the model that it is meant for, if it names one.
         problem: what is wrong with the object that it comes from; then nothing is applied.
         warnings: what else is wrong, and was left out.
     """
@@ -42,6 +43,7 @@ class Configuration:
         self.resources = spec.resources if spec else VgpuSlice()
         self.targets: frozenset[Resource] = spec.applied_resources() if spec else frozenset()
         self.rules: tuple[Rule, ...] = spec.auto_scaling_config.rules if spec else ()
+        self.gpu_model = spec.gpu_model if spec else None
         self.problem = problem
         self.warnings = warnings
         self._evaluated: tuple[int, Rule | ScheduleError | None] | None = None
@@ -72,6 +74,10 @@ class Configuration:
             raise result.with_traceback(None)
         return result
 
+    def rule_named(self, name: str | None) -> Rule | None:
+        """The rule of that name."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
     def _evaluate(self, now: float) -> Rule | ScheduleError | None:
         try:
             return active_rule(self.rules, now)
@@ -79,20 +85,19 @@ class Configuration:
             return error
 
 
-NOTHING = Configuration()
-"""No autoscaling: what counts for a pod that nobody configured."""
-
-
 @dataclass(frozen=True, eq=False, slots=True)
-class KnownProfile:
-    """A WorkloadProfile as the cache holds it; compared by identity, since each change makes a new one."""
+class KnownSpec:
+    """The spec of a WorkloadProfile or TensorFusionWorkload as the cache holds it.
+
+    Compared by identity, since each change of the spec makes a new one.
+    """
 
     spec: Mapping[str, object]
     configuration: Configuration
 
     @classmethod
-    def of(cls, spec: Mapping[str, object]) -> "KnownProfile":
-        """Parse a profile's spec."""
+    def of(cls, spec: Mapping[str, object]) -> "KnownSpec":
+        """Parse a spec."""
         return cls(spec=spec, configuration=Configuration.parse(spec))
 
 
@@ -106,20 +111,20 @@ class Configurations:
     def __init__(self, *, capacity: int = 4096) -> None:
         self._cached = lru_cache(maxsize=capacity)(_with_overrides)
 
-    def of(self, annotations: Mapping[str, str], profile: KnownProfile | None) -> Configuration:
-        """The profile's configuration with the pod's annotations over it."""
+    def of(self, annotations: Mapping[str, str], base: KnownSpec | None) -> Configuration:
+        """What the base configures with the pod's annotations over it, or the annotations alone."""
         overrides = overriding(annotations)
-        if profile is not None and not overrides:
-            return profile.configuration
-        return self._cached(profile, overrides)
+        if base is not None and not overrides:
+            return base.configuration
+        return self._cached(base, overrides)
 
 
 def overriding(annotations: Mapping[str, str]) -> Overrides:
-    """The annotations that win over a profile or a workload's own configuration."""
+    """The annotations that win over the configuration of a profile or a workload."""
     return tuple((key, annotations[key]) for key in CONFIGURING_ANNOTATIONS if key in annotations)
 
 
-def _with_overrides(profile: KnownProfile | None, overrides: Overrides) -> Configuration:
+def _with_overrides(base: KnownSpec | None, overrides: Overrides) -> Configuration:
     annotations = dict(overrides)
-    spec = effective_spec(annotations, profile.spec if profile else None, VgpuSlice())
+    spec = effective_spec(annotations, base.spec if base else None, VgpuSlice())
     return Configuration.parse(spec, warnings=annotation_problems(annotations))

@@ -8,11 +8,11 @@ from functools import lru_cache
 import msgspec
 
 from vgpu import annotations as keys
+from vgpu.application import Application
 from vgpu.dialects import Dialect
 from vgpu.kube.objects import Pod, controller_of
 from vgpu.kube.patches import PatchOperation, annotation_operations, escape_pointer
 from vgpu.slices import VgpuSlice
-from webhook.application import Application
 from webhook.baselines import Baseline
 from webhook.errors import AnnotationsTooLargeError
 
@@ -27,6 +27,7 @@ class Label(StrEnum):
     RECOMMENDATION = "recommendation"
     RECORDED = "recorded"
     UNCHANGED = "unchanged"
+    MISCONFIGURED = "misconfigured"
     IGNORED = "ignored"
     FAILED = "failed"
 
@@ -73,7 +74,7 @@ class Subject:
 
 
 def edit(
-    subject: Subject, baseline: Baseline, application: Application, *, problems: tuple[str, ...]
+    subject: Subject, baseline: Baseline, application: Application, *, warnings: tuple[str, ...]
 ) -> Outcome:
     """The outcome that gives a pod its slice and the records that go with it; only what differs is written.
 
@@ -81,7 +82,7 @@ def edit(
         subject: the pod.
         baseline: what it asks for.
         application: what it shall carry.
-        problems: what was found wrong on the way, for the warnings.
+        warnings: what was found wrong on the way.
 
     Raises:
         AnnotationsTooLargeError: there is no room for our annotations on the pod.
@@ -94,11 +95,10 @@ def edit(
         *_removals(subject, application),
         *slice_edit.operations,
     )
-    rewritten = bool(slice_edit.annotations or slice_edit.operations)
     return Outcome(
         label=_label(application, changed=bool(operations)),
         operations=operations,
-        warnings=(*problems, *(_notice(subject, application) if rewritten else ())),
+        warnings=(*warnings, *(_notice(subject, application) if slice_edit else ())),
         audit_annotations=_audit(subject, application),
     )
 

@@ -62,15 +62,6 @@ class UnknownJobError(LeftAloneError):
         super().__init__(f"pod admitted unchanged, its Job {name!r} is not known yet")
 
 
-class UnusableConfigurationError(LeftAloneError):
-    """The profile, workload or annotations that configure the pod's autoscaling are missing or wrong."""
-
-    outcome = "misconfigured"
-
-    def __init__(self, source: str, problem: str) -> None:
-        super().__init__(f"pod admitted unchanged, {source}: {problem}")
-
-
 class AnnotationsTooLargeError(LeftAloneError):
     """With our annotations the pod would be over Kubernetes' limit, and be rejected for it."""
 

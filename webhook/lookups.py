@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vgpu.naming import Owner
-from webhook.configuration import Configuration, KnownProfile
+from vgpu.slices import Amounts
+from webhook.configuration import Configuration, KnownSpec
 from webhook.published import Published
 
 
@@ -14,11 +15,11 @@ class KnownWorkload:
     """A TensorFusionWorkload as the cache holds it.
 
     Attributes:
-        configuration: its own, which counts for pods that bring none.
+        own: its spec, which configures the pods that name no profile.
         published: what its status says.
     """
 
-    configuration: Configuration
+    own: KnownSpec
     published: Published
 
 
@@ -33,7 +34,7 @@ class Lookups(Protocol):
         """The workload of that name, unless it is being deleted."""
         ...
 
-    def profile(self, namespace: str, name: str) -> KnownProfile | None:
+    def profile(self, namespace: str, name: str) -> KnownSpec | None:
         """The profile of that name."""
         ...
 
@@ -45,6 +46,15 @@ class Lookups(Protocol):
         """
         ...
 
-    def configured(self, annotations: Mapping[str, str], profile: KnownProfile | None) -> Configuration:
-        """The profile's configuration with a pod's annotations over it."""
+    def configured(self, annotations: Mapping[str, str], base: KnownSpec | None) -> Configuration:
+        """What a profile or workload configures with a pod's annotations over it, or these alone."""
+        ...
+
+    def card(self, gpu_model: str | None, requests: Amounts) -> Amounts:
+        """What the largest card gives that a pod may get; nothing where no nodes are known.
+
+        Args:
+            gpu_model: the model that the pod is meant for, if one is named.
+            requests: what the pod itself asks for, which its card holds.
+        """
         ...

@@ -1,11 +1,12 @@
 """Decides what becomes of a pod at its creation. Pure: the cluster is in `lookups`, the time in `now`.
 
 1. A pod that is gated, carries a slice and has a nameable workload gets that name and a record of its slice.
-2. Its autoscaling configuration is its annotations over its profile, or else its workload's own.
+2. Its autoscaling configuration is its annotations over its profile or over its workload's own.
 3. The slice is the original one, with the recommendation for the resources that are targets and the active
-   cron rule over it; only what differs is written.
+   cron rule over it, within what a card gives; only what differs is written.
 
-Trouble leaves the pod as it is, with a warning: a pod must start whatever becomes of the autoscaler.
+What is wrong with a configuration is warned of, and the last valid one counts. Other trouble leaves the pod
+as it is, with a warning: a pod must start whatever becomes of the autoscaler.
 """
 
 from dataclasses import replace
@@ -14,22 +15,18 @@ from functools import partial
 import msgspec
 
 from vgpu import annotations as keys
+from vgpu.application import Application, apply
 from vgpu.dialects import Dialect, dialect_of
 from vgpu.kube.objects import Pod, controller_of
 from vgpu.naming import workload_name
 from vgpu.schedule import Rule, ScheduleError
 from vgpu.slices import VgpuSlice
-from webhook.application import apply
-from webhook.baselines import read_baseline
-from webhook.configuration import NOTHING, Configuration, overriding
+from webhook.baselines import Baseline, read_baseline
+from webhook.choice import choose
+from webhook.configuration import Configuration
 from webhook.edits import Label, Outcome, Subject, edit
-from webhook.errors import (
-    CachesNotSyncedError,
-    LeftAloneError,
-    UnreadablePodError,
-    UnusableConfigurationError,
-)
-from webhook.lookups import KnownWorkload, Lookups
+from webhook.errors import CachesNotSyncedError, LeftAloneError, UnreadablePodError
+from webhook.lookups import Lookups
 from webhook.published import Published
 from webhook.review import AdmissionRequest
 
@@ -80,24 +77,36 @@ def _decide(pod: Pod, dialect: Dialect, namespace: str, *, lookups: Lookups, now
         return Outcome(Label.IGNORED, warnings=_unusable_name(pod))
     subject = Subject(pod, dialect, namespace, name)
     workload = lookups.workload(namespace, name)
-    configuration, profile_slice = _configuration(subject, workload, lookups)
+    choice = choose(subject, workload, lookups)
+    configuration = choice.configuration
     published = workload.published if workload is not None else Published()
     rule, recommendation, problems = _in_force(configuration, published, now)
-    baseline = read_baseline(
-        pod, dialect, profile=profile_slice, rules=[rule.name for rule in configuration.rules]
-    )
-    applying = partial(apply, recommendation=recommendation, targets=configuration.targets, rule=rule)
-    application = applying(baseline.slice, malformed=baseline.malformed)
-    if application.leaves_out(baseline.carried):
+
+    def applied_to(baseline: Baseline) -> Application:
+        return apply(
+            baseline.slice,
+            recommendation=recommendation,
+            targets=configuration.targets,
+            rule=rule,
+            card=lookups.card(configuration.gpu_model, baseline.slice.requests),
+            malformed=baseline.malformed,
+        )
+
+    baseline = read_baseline(pod, dialect, profile=choice.resources)
+    application = applied_to(baseline)
+    left_out = application.left_out(baseline.carried)
+    if left_out:
         # A field cannot be taken away from a pod again; what stays is then what the pod asks for.
-        baseline = baseline.anew()
-        application = applying(baseline.slice, malformed=baseline.malformed)
-    problems = (*baseline.problems, *configuration.warnings, *problems)
+        baseline = baseline.anew(left_out)
+        application = applied_to(baseline)
+    warnings = (*baseline.problems, *choice.problems, *configuration.warnings, *problems)
     if published.problem is not None:
-        problems = (*problems, f"TensorFusionWorkload {name}: {published.problem}")
+        warnings = (*warnings, f"TensorFusionWorkload {name}: {published.problem}")
     if application.slice == VgpuSlice():
-        return Outcome(Label.IGNORED, warnings=problems)
-    return edit(subject, baseline, application, problems=problems)
+        outcome = Outcome(Label.IGNORED, warnings=warnings)
+    else:
+        outcome = edit(subject, baseline, application, warnings=warnings)
+    return replace(outcome, label=Label.MISCONFIGURED) if choice.problems else outcome
 
 
 def _workload_name(pod: Pod, namespace: str, lookups: Lookups) -> str | None:
@@ -117,38 +126,6 @@ def _unusable_name(pod: Pod) -> tuple[str, ...]:
     return (f"annotation {keys.WORKLOAD}: {annotated!r} is no object name",) if annotated else ()
 
 
-def _configuration(
-    subject: Subject, workload: KnownWorkload | None, lookups: Lookups
-) -> tuple[Configuration, VgpuSlice]:
-    """What counts for the pod, and the slice in its profile.
-
-    Raises:
-        UnusableConfigurationError: the profile is not there, or what counts is wrong.
-    """
-    profile_name = subject.annotations.get(keys.WORKLOAD_PROFILE)
-    if profile_name:
-        profile = lookups.profile(subject.namespace, profile_name)
-        source = f"WorkloadProfile {profile_name!r}"
-        if profile is None:
-            raise UnusableConfigurationError(source, f"not found in namespace {subject.namespace}")
-        _require_usable(profile.configuration, source)
-        configuration = lookups.configured(subject.annotations, profile)
-        _require_usable(configuration, "its annotations")
-        return configuration, profile.configuration.resources
-    if overriding(subject.annotations):
-        configuration = lookups.configured(subject.annotations, None)
-        _require_usable(configuration, "its annotations")
-        return configuration, VgpuSlice()
-    configuration = workload.configuration if workload is not None else NOTHING
-    _require_usable(configuration, f"TensorFusionWorkload {subject.workload_name!r}")
-    return configuration, VgpuSlice()
-
-
-def _require_usable(configuration: Configuration, source: str) -> None:
-    if configuration.problem is not None:
-        raise UnusableConfigurationError(source, configuration.problem)
-
-
 def _in_force(
     configuration: Configuration, published: Published, now: float
 ) -> tuple[Rule | None, VgpuSlice | None, tuple[str, ...]]:
@@ -156,5 +133,6 @@ def _in_force(
     try:
         rule = configuration.active_rule(now)
     except ScheduleError as error:
-        return None, published.without_rules(), (str(error),)
+        # What was in force when the rules could be evaluated stays so, as in the recommender.
+        return configuration.rule_named(published.rule), published.without_rules(), (str(error),)
     return rule, published.usable(rule), ()

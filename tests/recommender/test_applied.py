@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,19 +8,27 @@ from recommender.applied import count_applied
 from recommender.keys import WorkloadKey
 from recommender.pods import TrackedPod
 from tests.support import builders
-from vgpu.annotations import APPLIED_RECOMMENDATION
+from vgpu.annotations import APPLIED_RECOMMENDATION, ORIGINAL_RESOURCES
 from vgpu.api import parse_spec
 from vgpu.naming import Owner
 from vgpu.schedule import Rule
-from vgpu.slices import VgpuSlice
+from vgpu.slices import Amounts, VgpuSlice
 
+UNKNOWN = Amounts()
 OWNER = Owner("apps/v1", "Deployment", "web", "uid")
 WRITTEN = {APPLIED_RECOMMENDATION: "0123456789ab"}
 RECOMMENDED = VgpuSlice.from_json(builders.slice_json(tflops_request="13", tflops_limit="26"))
 NIGHT = Rule("night", "0 22 * * *", "0 6 * * *", desired=VgpuSlice.from_json({"requests": {"tflops": "44"}}))
 
 
-def count(target: str = "all", *, rule: Rule | None = None, enable: bool = True, **pod: Any) -> int:
+def count(
+    target: str = "all",
+    *,
+    rule: Rule | None = None,
+    enable: bool = True,
+    card: Amounts = UNKNOWN,
+    **pod: Any,
+) -> int:
     arguments = {"annotations": WRITTEN, "tflops_request": "13", "tflops_limit": "26", **pod}
     config = {"autoSetResources": {"enable": enable, "targetResource": target}}
     tracked = TrackedPod(builders.pod_struct(**arguments), WorkloadKey("default", "web"), OWNER, 0)
@@ -27,6 +37,7 @@ def count(target: str = "all", *, rule: Rule | None = None, enable: bool = True,
         spec=parse_spec({"resources": builders.slice_json(), "autoScalingConfig": config}),
         recommendation=RECOMMENDED,
         rule=rule,
+        card=card,
     )
 
 
@@ -66,3 +77,22 @@ def test_a_rule_counts_where_usage_is_only_recommended() -> None:
 
 def test_a_resource_that_the_pod_does_not_ask_for_is_not_missed() -> None:
     assert count(vram_request=None, vram_limit=None) == 1
+
+
+def test_a_pod_that_got_of_a_rule_what_a_card_gives_counts() -> None:
+    desired = {"requests": {"tflops": "44"}, "limits": {"tflops": "5k"}}
+    above = replace(NIGHT, desired=VgpuSlice.from_json(desired))
+    card = Amounts(tflops=312_000)
+    assert count("", rule=above, card=card, tflops_request="44", tflops_limit="312") == 1
+    assert count("", rule=above, card=card, tflops_request="44", tflops_limit="5k") == 0
+
+
+def test_a_limit_that_a_rule_leaves_out_is_the_original_one() -> None:
+    original = {ORIGINAL_RESOURCES: json.dumps(builders.slice_json(tflops_limit="88"))}
+    annotations = {**WRITTEN, **original}
+    assert count("", rule=NIGHT, annotations=annotations, tflops_request="44", tflops_limit="88") == 1
+    assert count("", rule=NIGHT, annotations=annotations, tflops_request="44", tflops_limit="89") == 0
+
+
+def test_a_pod_without_a_gpu_dialect_does_not_count() -> None:
+    assert count(tflops_request=None, tflops_limit=None, vram_request=None, vram_limit=None) == 0

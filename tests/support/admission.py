@@ -19,8 +19,10 @@ from tests.support.builders import (
     workload,
 )
 from vgpu import annotations as keys
+from vgpu.capacity import Card, cap_of
 from vgpu.naming import Owner
-from webhook.configuration import Configuration, Configurations, KnownProfile
+from vgpu.slices import Amounts
+from webhook.configuration import Configuration, Configurations, KnownSpec
 from webhook.edits import Outcome
 from webhook.errors import UnknownJobError
 from webhook.lookups import KnownWorkload
@@ -60,11 +62,13 @@ class FixedLookups:
         profiles: Sequence[Json] = (),
         jobs: Mapping[str, Owner | None] | None = None,
         missing: Sequence[str] = (),
+        cards: Sequence[Card] = (),
     ) -> None:
         self._workloads = {_key(each): _known(each) for each in workloads}
-        self._profiles = {_key(each): KnownProfile.of(each["spec"]) for each in profiles}
+        self._profiles = {_key(each): KnownSpec.of(each["spec"]) for each in profiles}
         self._jobs = dict(jobs or {})
         self._missing = missing
+        self._cards = cards
         self._configurations = Configurations()
 
     def not_synced(self) -> Sequence[str]:
@@ -73,7 +77,7 @@ class FixedLookups:
     def workload(self, namespace: str, name: str) -> KnownWorkload | None:
         return self._workloads.get((namespace, name))
 
-    def profile(self, namespace: str, name: str) -> KnownProfile | None:
+    def profile(self, namespace: str, name: str) -> KnownSpec | None:
         return self._profiles.get((namespace, name))
 
     def job_owner(self, namespace: str, name: str) -> Owner | None:
@@ -81,8 +85,11 @@ class FixedLookups:
             raise UnknownJobError(name)
         return self._jobs[name]
 
-    def configured(self, annotations: Mapping[str, str], profile: KnownProfile | None) -> Configuration:
-        return self._configurations.of(annotations, profile)
+    def configured(self, annotations: Mapping[str, str], base: KnownSpec | None) -> Configuration:
+        return self._configurations.of(annotations, base)
+
+    def card(self, gpu_model: str | None, requests: Amounts) -> Amounts:
+        return cap_of(self._cards, gpu_model, baseline=requests)
 
 
 def review(obj: Any, *, namespace: str = "default", uid: str = "review-1", **request: Any) -> Json:
@@ -174,4 +181,4 @@ def _key(obj: Json) -> tuple[str, str]:
 
 
 def _known(obj: Json) -> KnownWorkload:
-    return KnownWorkload(Configuration.parse(obj["spec"]), read_status(obj.get("status", {})))
+    return KnownWorkload(KnownSpec.of(obj["spec"]), read_status(obj.get("status", {})))

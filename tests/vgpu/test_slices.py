@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgpu.quantities import INT64_MAX, QuantityError
-from vgpu.slices import Amounts, Resource, VgpuSlice, applied_digest, limit_for, merge_rule
+from vgpu.slices import (
+    Amounts,
+    Resource,
+    VgpuSlice,
+    applied_digest,
+    limit_for,
+    merge_rule,
+    parse_amount,
+    still_written,
+)
 
 GIB = 1 << 30
 
@@ -171,14 +180,30 @@ def test_of_two_complete_slices_the_merge_is_the_larger_one(
 
 
 def test_a_digest_is_short_and_stable_between_processes() -> None:
-    assert applied_digest(of_tflops(13000, 13000), None) == "56d856edd903"
-    assert applied_digest(of_tflops(13000, 13000), "test") == "13e38fcb8663"
+    assert applied_digest(of_tflops(13000, 13000)) == "8ecf3b49-6d9695b0"
 
 
 @given(slices(), slices())
-def test_different_recommendations_have_different_digests(one: VgpuSlice, other: VgpuSlice) -> None:
-    assert (applied_digest(one, None) == applied_digest(other, None)) == (one == other)
+def test_a_digest_tells_which_resources_are_as_they_were(one: VgpuSlice, other: VgpuSlice) -> None:
+    equal = {
+        resource
+        for resource in Resource
+        if one.requests.get(resource) == other.requests.get(resource)
+        and one.limits.get(resource) == other.limits.get(resource)
+    }
+    assert still_written(applied_digest(one), other) == equal
 
 
-def test_a_rule_is_part_of_the_digest() -> None:
-    assert applied_digest(VgpuSlice(), None) != applied_digest(VgpuSlice(), "None")
+@pytest.mark.parametrize("text", ["", "-", "nonsense", "0123456789ab", "a-b-c", "é"])
+def test_a_text_that_is_no_digest_says_that_nothing_is_as_it_was(text: str) -> None:
+    assert still_written(text, of_tflops(1, 1)) == frozenset()
+
+
+def test_a_number_is_not_taken_for_a_switch_that_equals_it() -> None:
+    assert parse_amount(Resource.TFLOPS, 1) == 1000
+    with pytest.raises(QuantityError):
+        parse_amount(Resource.TFLOPS, True)
+
+
+def test_a_quantity_of_any_length_is_read() -> None:
+    assert parse_amount(Resource.VRAM, "0" * 1000 + "5") == 5

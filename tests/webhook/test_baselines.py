@@ -3,6 +3,7 @@ import json
 from tests.support.admission import (
     FRIDAY_NOON,
     ORIGINAL,
+    RECOMMENDED_ANNOTATIONS,
     THURSDAY,
     THURSDAY_ANNOTATIONS,
     FixedLookups,
@@ -57,7 +58,10 @@ def test_the_same_holds_for_a_pod_that_a_rule_had_rewritten() -> None:
 
 
 def test_an_edit_of_a_copied_template_is_not_taken_back() -> None:
-    """Someone copies a live pod, asks for 30 TFLOPS and opts out: the old record must not override that."""
+    """Someone copies a live pod, asks for 30 TFLOPS and opts out: the old record must not override that.
+
+    Of VRAM, which was not edited, the record holds: what was recommended ends with the opt-out.
+    """
     subject = rewritten()
     subject["metadata"]["annotations"] |= {
         keys.TFLOPS_REQUEST: "30",
@@ -65,10 +69,33 @@ def test_an_edit_of_a_copied_template_is_not_taken_back() -> None:
         keys.AUTO_RESOURCES: "false",
     }
     annotations = annotations_after(subject, decided(subject, knowing()))
-    edited = slice_json(tflops_request="30", tflops_limit="30", vram_request="4Gi", vram_limit="8Gi")
-    assert annotations[keys.TFLOPS_REQUEST] == "30"
+    edited = slice_json(tflops_request="30", tflops_limit="30")
+    assert slice_of(annotations) == slice_annotations(tflops_request="30", tflops_limit="30")
     assert json.loads(annotations[keys.ORIGINAL_RESOURCES]) == edited
     assert keys.APPLIED_RECOMMENDATION not in annotations
+
+
+def test_another_webhooks_change_of_one_resource_leaves_the_record_of_the_other() -> None:
+    subject = rewritten()
+    subject["metadata"]["annotations"][keys.TFLOPS_REQUEST] = "12"
+    annotations = annotations_after(subject, decided(subject, knowing()))
+    asked = slice_json(tflops_request="12", tflops_limit="26")
+    assert json.loads(annotations[keys.ORIGINAL_RESOURCES]) == asked
+    assert slice_of(annotations) == RECOMMENDED_ANNOTATIONS
+
+
+def test_what_a_rule_wrote_is_known_for_that_after_the_rule_was_deleted() -> None:
+    subject = rewritten(knowing({"cronScalingRules": [THURSDAY]}))
+    annotations = annotations_after(subject, decided(subject, knowing({})))
+    assert slice_of(annotations) == slice_annotations()
+
+
+def test_a_limit_that_a_rule_added_leaves_the_record_of_the_other_resource() -> None:
+    lookups = knowing({"cronScalingRules": [THURSDAY]})
+    bare = web(tflops_limit=None)
+    copied = patched(bare, decided(bare, lookups))
+    annotations = annotations_after(copied, decided(copied, lookups, now=FRIDAY_NOON))
+    assert annotations[keys.VRAM_REQUEST] == slice_annotations()[keys.VRAM_REQUEST]
 
 
 def test_a_record_beside_a_slice_that_we_never_changed_is_made_anew() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from tests.support.admission import ALL, RECOMMENDED
-from tests.support.builders import cron_job, job, owner_reference, profile, slice_json, workload
+from tests.support.builders import cron_job, job, node, owner_reference, profile, slice_json, workload
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 from vgpu import annotations as keys
 from vgpu.kube.errors import NotSynced
-from vgpu.kube.resources import JOBS, PROFILES, WORKLOADS
-from vgpu.slices import Resource
+from vgpu.kube.resources import JOBS, NODES, PROFILES, WORKLOADS
+from vgpu.slices import Amounts, Resource
 from webhook import configuration
 from webhook.caches import Caches
 from webhook.errors import UnknownJobError
@@ -38,7 +38,7 @@ async def test_workloads_and_profiles_are_there_once_it_is_synced() -> None:
         async with following(kube) as caches:
             known, gold = caches.workload("default", "web"), caches.profile("default", "gold")
             assert known is not None
-            assert known.configuration.targets == frozenset(Resource)
+            assert known.own.configuration.targets == frozenset(Resource)
             assert known.published.recommendation is not None
             assert gold is not None
             assert gold.configuration.targets == frozenset(Resource)
@@ -70,7 +70,7 @@ async def test_a_new_recommendation_arrives_without_parsing_the_spec_again(
             await until(lambda: caches.workload("default", "web") is not known)
             newer = caches.workload("default", "web")
             assert newer is not None
-            assert newer.configuration is known.configuration
+            assert newer.own is known.own
             assert newer.published.recommendation is not None
             assert newer.published.recommendation.requests.tflops == 7000
 
@@ -80,7 +80,9 @@ async def test_a_new_spec_is_parsed() -> None:
         kube.put(WORKLOADS, workload("web"))
         async with following(kube) as caches:
             kube.put(WORKLOADS, workload("web", auto_scaling_config=ALL))
-            await until(lambda: (found := caches.workload("default", "web")) and found.configuration.targets)
+            await until(
+                lambda: (found := caches.workload("default", "web")) and found.own.configuration.targets
+            )
 
 
 async def test_a_bad_spec_is_known_with_its_problem_and_stops_nothing() -> None:
@@ -90,9 +92,9 @@ async def test_a_bad_spec_is_known_with_its_problem_and_stops_nothing() -> None:
         async with following(kube) as caches:
             bad, good = caches.workload("default", "bad"), caches.workload("default", "good")
             assert bad is not None
-            assert bad.configuration.problem is not None
+            assert bad.own.configuration.problem is not None
             assert good is not None
-            assert good.configuration.problem is None
+            assert good.own.configuration.problem is None
 
 
 async def test_a_bug_in_parsing_one_object_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +107,9 @@ async def test_a_bug_in_parsing_one_object_stops_nothing(monkeypatch: pytest.Mon
         async with following(kube) as caches:
             known = caches.workload("default", "web")
             assert known is not None
-            assert known.configuration.problem == "cannot be read (ZeroDivisionError); see the webhook's log"
+            assert (
+                known.own.configuration.problem == "cannot be read (ZeroDivisionError); see the webhook's log"
+            )
 
 
 async def test_a_workload_that_is_being_deleted_is_not_there() -> None:
@@ -124,10 +128,10 @@ async def test_deleted_objects_are_forgotten() -> None:
         kube.put(WORKLOADS, workload("web"))
         kube.put(PROFILES, profile("gold"))
         async with following(kube) as caches:
-            assert [size() for size in caches.sizes().values()] == [1, 1, 0]
+            assert [size() for size in caches.sizes().values()] == [1, 1, 0, 0]
             kube.delete(WORKLOADS, "default", "web")
             kube.delete(PROFILES, "default", "gold")
-            await until(lambda: [size() for size in caches.sizes().values()] == [0, 0, 0])
+            await until(lambda: [size() for size in caches.sizes().values()] == [0, 0, 0, 0])
 
 
 async def test_a_changed_profile_counts_under_a_pods_annotations_too() -> None:
@@ -164,3 +168,26 @@ async def test_what_cannot_be_listed_is_not_synced_and_says_why() -> None:
             with pytest.raises(NotSynced, match="workloadprofiles"):
                 await caches.wait_synced(0.3)
             assert caches.not_synced() == ["workloadprofiles"]
+
+
+async def test_the_largest_card_of_the_nodes_is_known_also_after_they_were_scaled_away() -> None:
+    async with FakeKube() as kube:
+        kube.put(NODES, node("small"))
+        kube.put(NODES, node("large", product="NVIDIA-A100-SXM4-80GB", memory_mib=81920))
+        async with following(kube) as caches:
+            largest = Amounts(tflops=312_000, vram=80 << 30)
+            assert caches.card(None, Amounts()) == largest
+            kube.delete(NODES, "", "large")
+            await until(lambda: caches.sizes()["nodes"]() == 1)
+            assert caches.card(None, Amounts()) == largest
+            assert caches.card("L4", Amounts()) == Amounts(tflops=121_000, vram=23034 << 20)
+
+
+async def test_without_nodes_pods_are_decided_about_and_nothing_is_capped() -> None:
+    async with FakeKube() as kube:
+        kube.fail("nodes", code=403, reason="Forbidden", times=1000)
+        async with following(kube, synced=False) as caches:
+            await until(lambda: caches.not_synced() == [])
+            assert caches.card(None, Amounts()) == Amounts()
+            with pytest.raises(NotSynced, match="nodes"):
+                await caches.wait_synced(0.3)

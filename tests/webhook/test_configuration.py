@@ -11,7 +11,7 @@ from vgpu import schedule
 from vgpu.schedule import Rule, ScheduleError
 from vgpu.slices import Resource
 from webhook import configuration
-from webhook.configuration import NOTHING, Configuration, Configurations, KnownProfile, overriding
+from webhook.configuration import Configuration, Configurations, KnownSpec, overriding
 
 PROFILE = {"autoScalingConfig": {**ALL, "cronScalingRules": [THURSDAY]}, "resources": slice_json()}
 
@@ -30,8 +30,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
 
 
 def test_nothing_configured_applies_nothing() -> None:
-    assert (NOTHING.targets, NOTHING.rules, NOTHING.problem) == (frozenset(), (), None)
-    assert NOTHING.active_rule(NOON) is None
+    nothing = Configurations().of({}, None)
+    assert (nothing.targets, nothing.rules, nothing.problem) == (frozenset(), (), None)
+    assert nothing.active_rule(NOON) is None
 
 
 def test_a_spec_is_parsed_to_targets_rules_and_slice() -> None:
@@ -48,14 +49,14 @@ def test_a_bad_spec_is_kept_with_its_problem() -> None:
 
 
 def test_a_profile_is_not_parsed_again_for_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    profile, configurations = KnownProfile.of(PROFILE), Configurations()
+    profile, configurations = KnownSpec.of(PROFILE), Configurations()
     parses = counted(monkeypatch, "parse_spec")
     assert configurations.of({"team": "search"}, profile) is profile.configuration
     assert parses == []
 
 
 def test_annotations_over_a_profile_are_parsed_once_for_a_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    profile, configurations = KnownProfile.of(PROFILE), Configurations()
+    profile, configurations = KnownSpec.of(PROFILE), Configurations()
     parses = counted(monkeypatch, "parse_spec")
     annotations = {keys.AUTO_SCALE_TARGET_RESOURCE: "vram"}
     found = [configurations.of({**annotations, "pod": str(number)}, profile) for number in range(5)]
@@ -66,9 +67,9 @@ def test_annotations_over_a_profile_are_parsed_once_for_a_template(monkeypatch: 
 
 def test_a_changed_profile_is_parsed_anew_with_the_same_annotations() -> None:
     configurations, annotations = Configurations(), {keys.AUTO_RESOURCES: "true"}
-    assert configurations.of(annotations, KnownProfile.of(PROFILE)).targets == frozenset(Resource)
+    assert configurations.of(annotations, KnownSpec.of(PROFILE)).targets == frozenset(Resource)
     only_vram = {"autoScalingConfig": {"autoSetResources": {"enable": False, "targetResource": "vram"}}}
-    assert configurations.of(annotations, KnownProfile.of(only_vram)).targets == {Resource.VRAM}
+    assert configurations.of(annotations, KnownSpec.of(only_vram)).targets == {Resource.VRAM}
 
 
 def test_a_switch_that_cannot_be_read_is_a_warning() -> None:

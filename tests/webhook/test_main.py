@@ -151,6 +151,7 @@ async def test_it_tells_prometheus_about_itself() -> None:
             await wait_ready(ops)
             _, text = await ask(ops, "/metrics")
         assert 'vgpu_webhook_cache_objects{resource="tensorfusionworkloads"} 1.0' in text
+        assert 'vgpu_kube_last_contact_seconds{resource="nodes"} ' in text
         assert "vgpu_webhook_certificate_expiry_timestamp_seconds 1." in text
         assert 'vgpu_webhook_admission_duration_seconds_bucket{le="0.0005"}' in text
         assert 'service="webhook"' in text

@@ -29,6 +29,7 @@ from tests.support.builders import (
     workload,
 )
 from vgpu import annotations as keys
+from vgpu.capacity import Card
 
 
 def test_the_recommendation_is_written_over_request_and_limit() -> None:
@@ -37,7 +38,7 @@ def test_the_recommendation_is_written_over_request_and_limit() -> None:
     annotations = annotations_after(subject, outcome)
     assert outcome.label == "recommendation"
     assert slice_of(annotations) == RECOMMENDED_ANNOTATIONS
-    assert len(annotations[keys.APPLIED_RECOMMENDATION]) == 12
+    assert len(annotations[keys.APPLIED_RECOMMENDATION]) == 17
 
 
 def test_what_was_applied_is_in_the_audit_log() -> None:
@@ -179,6 +180,15 @@ def test_rules_that_overlap_are_warned_of_and_the_published_recommendation_stays
     assert "again" in outcome.warnings[0]
 
 
+def test_while_rules_overlap_the_one_that_was_in_force_stays_so() -> None:
+    subject = web()
+    lookups = knowing(
+        {"cronScalingRules": [THURSDAY, {**THURSDAY, "name": "again", "end": "0 5 * * Fri"}]},
+        status={"activeCronScalingRule": {"name": "thursday"}},
+    )
+    assert slice_of(annotations_after(subject, decided(subject, lookups))) == THURSDAY_ANNOTATIONS
+
+
 def test_annotations_win_over_the_profile_field_by_field() -> None:
     subject = web(annotations={**GOLD, keys.AUTO_SCALE_TARGET_RESOURCE: "vram"})
     annotations = annotations_after(subject, decided(subject, with_profile(ALL)))
@@ -205,9 +215,20 @@ def test_the_newer_annotation_alone_means_all_resources() -> None:
     assert slice_of(annotations) == RECOMMENDED_ANNOTATIONS
 
 
-def test_annotations_on_the_pod_put_the_workloads_own_configuration_aside() -> None:
-    subject = web(annotations={keys.AUTO_RESOURCES: "true"})
-    assert decided(subject, knowing(ALL)).label == "recorded"
+def test_annotations_win_over_the_workload_field_by_field() -> None:
+    """Also a rule that somebody wrote on the workload itself counts for a pod that switches scaling on."""
+    subject = web(annotations={keys.AUTO_RESOURCES: "true", keys.AUTO_SCALE_TARGET_RESOURCE: "vram"})
+    lookups = knowing({"cronScalingRules": [THURSDAY]})
+    assert slice_of(annotations_after(subject, decided(subject, lookups))) == THURSDAY_ANNOTATIONS
+    later = annotations_after(subject, decided(subject, lookups, now=FRIDAY_NOON))
+    assert slice_of(later) == slice_annotations(vram_request="4Gi", vram_limit="8Gi")
+
+
+def test_a_pod_can_opt_out_of_its_workload() -> None:
+    subject = web(annotations={keys.AUTO_RESOURCES: "false"})
+    outcome = decided(subject, knowing(ALL))
+    assert outcome.label == "recorded"
+    assert slice_of(annotations_after(subject, outcome)) == slice_annotations()
 
 
 def test_a_profile_on_the_pod_puts_the_workloads_own_configuration_aside() -> None:
@@ -215,23 +236,82 @@ def test_a_profile_on_the_pod_puts_the_workloads_own_configuration_aside() -> No
     assert decided(subject, with_profile({}, auto_scaling_config=ALL)).label == "recorded"
 
 
-def test_a_profile_that_is_not_there_leaves_the_pod_unchanged_with_a_warning() -> None:
-    outcome = decided(web(annotations=GOLD), knowing())
-    assert (outcome.label, outcome.operations) == ("misconfigured", ())
+def test_while_a_profile_is_not_there_its_last_state_in_the_workload_counts_with_a_warning() -> None:
+    subject = web(annotations=GOLD)
+    outcome = decided(subject, knowing({**ALL, "cronScalingRules": [THURSDAY]}))
+    assert outcome.label == "misconfigured"
+    assert slice_of(annotations_after(subject, outcome)) == THURSDAY_ANNOTATIONS
     assert "WorkloadProfile 'gold': not found in namespace default" in outcome.warnings[0]
 
 
-def test_a_bad_profile_leaves_the_pod_unchanged_with_a_warning_that_names_it() -> None:
-    lookups = with_profile({"autoSetResources": {"targetVramPercentile": 7}})
-    outcome = decided(web(annotations=GOLD), lookups)
-    assert (outcome.label, outcome.operations) == ("misconfigured", ())
+def test_while_a_profile_is_bad_its_last_state_in_the_workload_counts_with_a_warning() -> None:
+    lookups = with_profile({"autoSetResources": {"targetVramPercentile": 7}}, auto_scaling_config=ALL)
+    subject = web(annotations=GOLD)
+    outcome = decided(subject, lookups)
+    assert outcome.label == "misconfigured"
+    assert slice_of(annotations_after(subject, outcome)) == RECOMMENDED_ANNOTATIONS
     assert "WorkloadProfile 'gold': spec.autoScalingConfig.autoSetResources" in outcome.warnings[0]
 
 
-def test_a_bad_workload_leaves_the_pod_unchanged_with_a_warning_that_names_it() -> None:
-    outcome = decided(web(), knowing({"autoSetResources": {"enable": "perhaps"}}))
-    assert (outcome.label, outcome.operations) == ("misconfigured", ())
-    assert "TensorFusionWorkload 'web'" in outcome.warnings[0]
+def test_a_pod_that_takes_its_slice_from_a_profile_keeps_it_when_the_profile_is_gone() -> None:
+    bare = {"tflops_request": None, "tflops_limit": None, "vram_request": None, "vram_limit": None}
+    subject = web(annotations=GOLD, **bare)
+    assert slice_of(annotations_after(subject, decided(subject, knowing({})))) == slice_annotations()
+
+
+def test_an_opt_out_holds_while_the_profile_is_bad() -> None:
+    lookups = with_profile({"autoSetResources": {"targetVramPercentile": 7}}, auto_scaling_config=ALL)
+    subject = web(annotations={**GOLD, keys.AUTO_RESOURCES: "false"})
+    assert slice_of(annotations_after(subject, decided(subject, lookups))) == slice_annotations()
+
+
+def test_annotations_that_mend_a_bad_profile_make_it_usable() -> None:
+    subject = web(annotations={**GOLD, keys.AUTO_RESOURCES: "true"})
+    lookups = with_profile({"autoSetResources": {"enable": "perhaps", "targetResource": "vram"}})
+    annotations = annotations_after(subject, decided(subject, lookups))
+    assert slice_of(annotations) == slice_annotations(vram_request="4Gi", vram_limit="8Gi")
+
+
+@pytest.mark.parametrize(
+    ("lookups", "source"),
+    [
+        (FixedLookups(), "WorkloadProfile 'gold': not found"),
+        (knowing({"autoSetResources": {"enable": "perhaps"}}), "TensorFusionWorkload 'web': spec"),
+    ],
+)
+def test_where_nothing_usable_is_configured_a_pod_keeps_its_slice_and_is_recorded_with_a_warning(
+    lookups: FixedLookups, source: str
+) -> None:
+    subject = web(annotations=GOLD)
+    outcome = decided(subject, lookups)
+    annotations = annotations_after(subject, outcome)
+    assert outcome.label == "misconfigured"
+    assert slice_of(annotations) == slice_annotations()
+    assert annotations[keys.WORKLOAD] == "web"
+    assert json.loads(annotations[keys.ORIGINAL_RESOURCES]) == slice_json()
+    assert any(source in warning for warning in outcome.warnings)
+
+
+def test_a_rule_gives_no_more_than_the_largest_card_has() -> None:
+    subject = web()
+    lookups = FixedLookups(
+        workloads=[workload("web", auto_scaling_config={"cronScalingRules": [THURSDAY]})],
+        cards=[Card("NVIDIA-RTX-4000-SFF-Ada", 71_000, 20 << 30)],
+    )
+    annotations = annotations_after(subject, decided(subject, lookups))
+    assert annotations[keys.TFLOPS_REQUEST] == "44"
+    assert annotations[keys.TFLOPS_LIMIT] == "71"
+
+
+def test_the_card_is_one_of_the_model_that_the_workload_is_meant_for() -> None:
+    subject = web()
+    lookups = FixedLookups(
+        workloads=[
+            workload("web", auto_scaling_config={"cronScalingRules": [THURSDAY]}, spec={"gpuModel": "T4"})
+        ],
+        cards=[Card("NVIDIA-A100", 312_000, 80 << 30), Card("Tesla-T4", 65_000, 16 << 30)],
+    )
+    assert annotations_after(subject, decided(subject, lookups))[keys.TFLOPS_LIMIT] == "65"
 
 
 def test_a_switch_that_is_neither_true_nor_false_is_warned_of_and_left_out() -> None:

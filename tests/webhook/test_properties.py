@@ -31,6 +31,7 @@ from tests.support.builders import (
     workload,
 )
 from vgpu import annotations as keys
+from vgpu.capacity import Card
 from vgpu.dialects import baseline
 from vgpu.dialects.tensorfusion import TENSORFUSION
 from vgpu.kube.objects import Pod
@@ -88,7 +89,7 @@ stale = st.fixed_dictionaries(
     optional={
         keys.WORKLOAD: st.sampled_from(["web", "other", "Not A Name", ""]),
         keys.ORIGINAL_RESOURCES: records | odd_texts,
-        keys.APPLIED_RECOMMENDATION: st.sampled_from(["56d856edd903", "x", ""]),
+        keys.APPLIED_RECOMMENDATION: st.sampled_from(["56d856ed-dd903000", "x", ""]),
     },
 )
 others = st.dictionaries(st.sampled_from(["team/a~b", "~1", "notes"]), st.text(max_size=5))
@@ -149,6 +150,7 @@ def clusters(draw: st.DrawFn) -> FixedLookups:
             profile("broken", spec={"autoScalingConfig": {"autoSetResources": {"minSamples": "x"}}}),
         ],
         jobs={"train": None},
+        cards=draw(st.sampled_from([(), (Card("Tesla-T4", 12_000, 6 << 30),)])),
     )
 
 

@@ -34,6 +34,10 @@ class SliceEdit:
     annotations: Mapping[str, str] = field(default_factory=dict)
     operations: tuple[PatchOperation, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to change: if not, the pod carries the slice."""
+        return bool(self.annotations or self.operations)
+
 
 class Dialect(Protocol):
     """How a slice stands on a pod."""

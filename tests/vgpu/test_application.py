@@ -1,13 +1,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vgpu.application import Application, apply
 from vgpu.schedule import Rule
 from vgpu.slices import Amounts, Resource, VgpuSlice
-from webhook.application import Application, apply
 
 TFLOPS, VRAM = Resource.TFLOPS, Resource.VRAM
 BOTH = frozenset(Resource)
 NONE: frozenset[Resource] = frozenset()
+UNKNOWN = Amounts()
 
 
 def of(tflops: tuple[int | None, int | None], vram: tuple[int | None, int | None]) -> VgpuSlice:
@@ -28,10 +29,13 @@ def applied(
     recommendation: VgpuSlice | None = None,
     targets: frozenset[Resource] = NONE,
     desired: VgpuSlice | None = None,
+    card: Amounts = UNKNOWN,
     malformed: frozenset[Resource] = NONE,
 ) -> Application:
     active = rule(desired) if desired is not None else None
-    return apply(base, recommendation=recommendation, targets=targets, rule=active, malformed=malformed)
+    return apply(
+        base, recommendation=recommendation, targets=targets, rule=active, card=card, malformed=malformed
+    )
 
 
 def test_nothing_to_apply_leaves_the_slice_and_has_no_digest() -> None:
@@ -102,14 +106,25 @@ def test_an_odd_slice_of_the_users_own_is_not_corrected() -> None:
     assert applied(odd, desired=of((None, None), (5, 6))).slice == of((30, 20), (5, 6))
 
 
-def test_the_digest_tells_slices_and_rules_apart() -> None:
-    digests = {
-        applied(recommendation=RECOMMENDATION, targets=BOTH).digest,
-        applied(recommendation=BASE, targets=BOTH).digest,
-        applied(desired=RECOMMENDATION).digest,
-    }
-    assert None not in digests
-    assert len(digests) == 3
+def test_a_rule_gives_no_more_than_a_card_has() -> None:
+    outcome = applied(desired=of((44, 99), (5, 50)), card=Amounts(71, 48))
+    assert outcome.slice == of((44, 71), (5, 48))
+
+
+def test_a_recommendation_gives_no_more_than_a_card_has() -> None:
+    outcome = applied(recommendation=of((90, 180), (4, 8)), targets=BOTH, card=Amounts(71, None))
+    assert outcome.slice == of((71, 71), (4, 8))
+
+
+def test_a_slice_of_the_users_own_is_not_cut_to_a_card() -> None:
+    outcome = applied(of((90, 180), (8, 16)), desired=of((None, None), (5, 6)), card=Amounts(71, 48))
+    assert outcome.slice == of((90, 180), (5, 6))
+
+
+def test_what_is_given_is_what_has_a_digest() -> None:
+    ruled = applied(desired=RECOMMENDATION).digest
+    assert ruled == applied(recommendation=RECOMMENDATION, targets=BOTH).digest
+    assert ruled not in {None, applied(recommendation=BASE, targets=BOTH).digest}
 
 
 amounts = st.none() | st.integers(0, 2**63 - 1)
@@ -124,15 +139,17 @@ ordered_slices = st.builds(of, ordered_pairs, ordered_pairs)
     recommendation=st.none() | ordered_slices,
     targets=st.frozensets(st.sampled_from(Resource)),
     desired=st.none() | ordered_slices,
+    card=st.builds(Amounts, amounts, amounts),
 )
 def test_a_request_never_exceeds_its_limit(
     base: VgpuSlice,
     recommendation: VgpuSlice | None,
     targets: frozenset[Resource],
     desired: VgpuSlice | None,
+    card: Amounts,
 ) -> None:
     """Whatever is applied, where neither the pod nor the recommendation nor the rule is odd by itself."""
-    result = applied(base, recommendation=recommendation, targets=targets, desired=desired).slice
+    result = applied(base, recommendation=recommendation, targets=targets, desired=desired, card=card).slice
     for resource in Resource:
         request, limit = result.requests.get(resource), result.limits.get(resource)
         assert request is None or limit is None or request <= limit

@@ -1,10 +1,14 @@
-"""Applies a recommendation and the active cron rule to a pod's own slice. Pure."""
+"""Applies a recommendation and the active cron rule to a pod's own slice. Pure.
+
+The webhook writes by it, and the recommender counts by it the pods that carry what is recommended.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
+from vgpu.capacity import cap
 from vgpu.schedule import Rule
-from vgpu.slices import Resource, VgpuSlice, applied_digest, merge_rule
+from vgpu.slices import Amounts, Resource, VgpuSlice, applied_digest, merge_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +27,16 @@ class Application:
     rule: str | None = None
     digest: str | None = None
 
-    def leaves_out(self, carried: VgpuSlice) -> bool:
-        """Whether a pod that carries this slice has a field that the result lacks."""
-        return any(
-            there is not None and here is None
+    def left_out(self, carried: VgpuSlice) -> frozenset[Resource]:
+        """The resources of which a pod that carries this slice has a field that the result lacks."""
+        return frozenset(
+            resource
             for resource in Resource
             for there, here in (
                 (carried.requests.get(resource), self.slice.requests.get(resource)),
                 (carried.limits.get(resource), self.slice.limits.get(resource)),
             )
+            if there is not None and here is None
         )
 
 
@@ -43,20 +48,23 @@ def apply(
     recommendation: VgpuSlice | None,
     targets: frozenset[Resource],
     rule: Rule | None,
+    card: Amounts,
     malformed: frozenset[Resource] = frozenset(),
 ) -> Application:
     """What a pod shall carry.
 
     A recommendation is for a resource that the pod asks for: right-sizing adds no resource that a template
     leaves out. A rule names what it wants, so that is applied whatever the pod asks for and whatever the
-    targets are; where the resource is a target too, the larger request of rule and recommendation counts. Of
-    a resource that neither reaches, the pod keeps its own values, even where they are odd.
+    targets are; where the resource is a target too, the larger request of rule and recommendation counts.
+    Neither gives more than a card has. Of a resource that neither reaches, the pod keeps its own values, even
+    where they are odd.
 
     Args:
         base: the slice as the pod's template asked for it.
         recommendation: what the recommender published and still holds, if anything.
         targets: the resources whose recommendation is applied and not only shown.
         rule: the rule that is active now, if one is.
+        card: what the largest card gives that the pod may get; None where that is not known.
         malformed: resources of which the pod carries a value that cannot be read; they are left as they are.
     """
     recommended = frozenset(
@@ -68,14 +76,18 @@ def apply(
     histogram = _only(recommendation or VgpuSlice(), recommended)
     current = _overlaid(base, histogram, recommended)
     merged = merge_rule(rule.desired, histogram, current) if rule is not None and ruled else current
+    given = cap(merged, card)
     result = base
     for resource in recommended | ruled:
         result = result.with_resource(
-            resource, request=merged.requests.get(resource), limit=merged.limits.get(resource)
+            resource, request=given.requests.get(resource), limit=given.limits.get(resource)
         )
-    applied_rule = rule.name if rule is not None and ruled else None
-    digest = applied_digest(result, applied_rule) if recommended or ruled else None
-    return Application(slice=result, recommended=recommended, rule=applied_rule, digest=digest)
+    return Application(
+        slice=result,
+        recommended=recommended,
+        rule=rule.name if rule is not None and ruled else None,
+        digest=applied_digest(result) if recommended or ruled else None,
+    )
 
 
 def _asked(slice_: VgpuSlice, resource: Resource) -> bool:
