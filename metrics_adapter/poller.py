@@ -117,7 +117,7 @@ class Poller:
     def _make_table(self, now: float, tflops: Sequence[Series], vram: Sequence[Series]) -> Table:
         drops: Counter[Drop] = Counter()
         samples = {
-            resource: newest_samples(series, identify=self._preset.identify, drops=drops)
+            resource: newest_samples(series, resource=resource, identify=self._preset.identify, drops=drops)
             for resource, series in ((Resource.TFLOPS, tflops), (Resource.VRAM, vram))
         }
         return build_table(samples, find_pod=self._find_pod, now=now, drops=drops)

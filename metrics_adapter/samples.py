@@ -1,13 +1,14 @@
-"""From the metric source's series to one trustworthy sample for each GPU of each pod."""
+"""From the metric source's series to the newest sample of each GPU of each pod, if that can be true."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
+from vgpu.capacity import plausible
 from vgpu.prometheus import Series
-from vgpu.quantities import INT64_MAX
+from vgpu.slices import Amounts, Resource
 from vgpu.usage_sources import PodGpu
 
 
@@ -19,7 +20,7 @@ class Drop(StrEnum):
     DUPLICATE = "duplicate"
     """Another series of the same GPU of the same pod has a newer sample."""
     BAD_VALUE = "bad_value"
-    """The newest sample is NaN, infinite, negative or beyond all quantities."""
+    """The newest sample of one of the pod's GPUs is NaN, negative or more than any card can give."""
     NO_POD = "no_pod"
     """There is no such pod, or it is not one of ours."""
     OLDER_THAN_POD = "older_than_pod"
@@ -32,26 +33,38 @@ class Drop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """What one GPU of a pod used: `time` in epoch seconds, `value` in the source's unit."""
+    """What one GPU of a pod used.
+
+    Attributes:
+        time: Epoch seconds.
+        value: In TFLOPS or bytes; None where what the source says cannot be true.
+    """
 
     time: float
-    value: float
+    value: float | None
 
+
+_ANY_CARD: Final = Amounts()
+"""The adapter does not know the cluster's cards: the largest that there is counts."""
 
 GpuSamples = Mapping[PodGpu, GpuSample]
 
 
 def newest_samples(
-    series: Iterable[Series], *, identify: Callable[[Mapping[str, str]], PodGpu | None], drops: Counter[Drop]
+    series: Iterable[Series],
+    *,
+    resource: Resource,
+    identify: Callable[[Mapping[str, str]], PodGpu | None],
+    drops: Counter[Drop],
 ) -> dict[PodGpu, GpuSample]:
     """The newest sample of each GPU of each pod.
 
     Several series of one GPU (two scrapers, an exporter that restarted) become the newest sample of them all,
     and at the same time the largest, so that the order of an answer decides nothing.
-    A newest sample that is no usable number drops the GPU: what was before it is not the state of now.
 
     Args:
         series: Raw samples with their own timestamps, as a range selector gives them.
+        resource: What they measure.
         identify: Which GPU of which pod a series is of, by its labels.
         drops: Is counted up, once for each series that is left out.
     """
@@ -63,21 +76,14 @@ def newest_samples(
         if gpu is None:
             drops[Drop.UNIDENTIFIED] += 1
             continue
-        sample = GpuSample(one.times[-1], one.values[-1])
+        value = one.values[-1]
+        sample = GpuSample(one.times[-1], value if plausible(resource, value, _ANY_CARD) else None)
         if gpu in newest:
             drops[Drop.DUPLICATE] += 1
             sample = max(sample, newest[gpu], key=_order)
         newest[gpu] = sample
-    usable = {gpu: sample for gpu, sample in newest.items() if _is_usable(sample.value)}
-    drops[Drop.BAD_VALUE] += len(newest) - len(usable)
-    return usable
+    return newest
 
 
-def _order(sample: GpuSample) -> tuple[float, bool, float]:
-    usable = _is_usable(sample.value)
-    return sample.time, usable, sample.value if usable else 0.0
-
-
-def _is_usable(value: float) -> bool:
-    # Above INT64_MAX no quantity could say it; nothing real is within sight of that.
-    return math.isfinite(value) and 0 <= value <= INT64_MAX
+def _order(sample: GpuSample) -> tuple[float, float]:
+    return sample.time, -1.0 if sample.value is None else sample.value

@@ -138,16 +138,23 @@ def _own_samples(pod: Pod, samples: Sequence[GpuSample], drops: Counter[Drop]) -
 def _values(
     pod: Pod, samples: Sequence[GpuSample], measure: "_Measure", request: int | None, drops: Counter[Drop]
 ) -> Iterator[tuple[Metric, Value]]:
-    """What the pod uses of a resource: the sum over its GPUs, and their mean as percent of the request."""
+    """What the pod uses of a resource: the sum over its GPUs, and their mean as percent of the request.
+
+    One GPU of which nothing is known leaves the pod without a value: those of the others alone would look as
+    if it were idle, and a busy service would be scaled down.
+    """
     if not samples:
         return
+    used = [sample.value for sample in samples if sample.value is not None]
+    if len(used) < len(samples):
+        drops[Drop.BAD_VALUE] += 1
+        return
     oldest = min(sample.time for sample in samples)
-    yield measure.amount, _value(pod, oldest, sum(sample.value for sample in samples))
+    yield measure.amount, _value(pod, oldest, sum(used))
     if not request:
         drops[Drop.NO_REQUEST] += 1
         return
-    mean = fmean(sample.value for sample in samples)
-    yield measure.utilization, _value(pod, oldest, 100 * mean * measure.scale / request)
+    yield measure.utilization, _value(pod, oldest, 100 * fmean(used) * measure.scale / request)
 
 
 @dataclass(frozen=True, slots=True)

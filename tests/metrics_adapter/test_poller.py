@@ -98,6 +98,22 @@ async def test_a_series_of_nan_makes_its_pod_missing() -> None:
         assert made.figure("table_drops", reason="bad_value") == 1
 
 
+async def test_a_pod_with_one_broken_gpu_is_missing_and_never_looks_half_idle() -> None:
+    async with setup() as made:
+        made.use("a", 9.0, math.nan, at=NOW - 5)
+        await made.poller.poll()
+        assert made.values("gpu_tflops") == made.values() == {}
+
+
+async def test_a_source_that_lies_is_not_believed() -> None:
+    async with setup() as made:
+        made.use("a", 1e6, at=NOW - 5)
+        made.use("a", 1e13, at=NOW - 5, metric=VRAM)
+        await made.poller.poll()
+        assert made.values() == made.values("gpu_memory_utilization") == {}
+        assert made.figure("table_drops", reason="bad_value") == 2
+
+
 async def test_a_poll_is_two_queries_however_many_pods_there_are() -> None:
     async with setup() as made:
         for index in range(50):

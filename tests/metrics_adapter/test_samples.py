@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from metrics_adapter.samples import Drop, GpuSample, newest_samples
 from tests.support.adapter import gpu
 from vgpu.prometheus import Series
+from vgpu.slices import Resource
 from vgpu.usage_sources import TENSORFUSION, PodGpu
 
 
@@ -20,9 +21,12 @@ def series(*points: tuple[float, float], pod: str = "a", uuid: str = "GPU-0", **
     )
 
 
-def newest(*found: Series) -> tuple[dict[PodGpu, GpuSample], Counter[Drop]]:
+def newest(
+    *found: Series, resource: Resource = Resource.TFLOPS
+) -> tuple[dict[PodGpu, GpuSample], Counter[Drop]]:
     drops: Counter[Drop] = Counter()
-    return newest_samples(found, identify=TENSORFUSION.identify, drops=drops), +drops
+    samples = newest_samples(found, resource=resource, identify=TENSORFUSION.identify, drops=drops)
+    return samples, +drops
 
 
 def test_the_newest_of_the_raw_samples_counts() -> None:
@@ -61,13 +65,23 @@ def test_a_usable_sample_is_preferred_to_a_broken_one_of_the_same_time() -> None
     assert newest(good, broken)[0] == newest(broken, good)[0] == {gpu("a"): GpuSample(10, 1.0)}
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e30])
-def test_a_value_that_cannot_be_true_is_dropped(value: float) -> None:
-    assert newest(series((10, value))) == ({}, Counter({Drop.BAD_VALUE: 1}))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e6, 1e30])
+def test_tflops_that_no_card_gives_are_unknown(value: float) -> None:
+    assert newest(series((10, value)))[0] == {gpu("a"): GpuSample(10, None)}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 2e12])
+def test_vram_that_no_card_has_is_unknown(value: float) -> None:
+    assert newest(series((10, value)), resource=Resource.VRAM)[0] == {gpu("a"): GpuSample(10, None)}
+
+
+def test_the_vram_of_a_large_card_is_believed() -> None:
+    sample = series((10, 192.0 * 2**30))
+    assert newest(sample, resource=Resource.VRAM)[0] == {gpu("a"): GpuSample(10, 192.0 * 2**30)}
 
 
 def test_an_older_good_sample_does_not_stand_in_for_a_broken_newest_one() -> None:
-    assert newest(series((10, 5.0), (20, math.nan)))[0] == {}
+    assert newest(series((10, 5.0), (20, math.nan)))[0] == {gpu("a"): GpuSample(20, None)}
 
 
 def test_a_series_that_names_no_pod_is_dropped_and_counted() -> None:

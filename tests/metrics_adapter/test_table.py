@@ -13,7 +13,7 @@ from vgpu.usage_sources import PodGpu
 GIB = 2**30
 
 
-def used(*values: float, pod: str = "a", time: float = NOW - 5) -> dict[PodGpu, GpuSample]:
+def used(*values: float | None, pod: str = "a", time: float = NOW - 5) -> dict[PodGpu, GpuSample]:
     """One sample for each GPU of a pod."""
     return {gpu(pod, uuid=f"GPU-{index}"): GpuSample(time, value) for index, value in enumerate(values)}
 
@@ -133,6 +133,28 @@ def test_a_pod_without_any_slice_has_no_utilization() -> None:
 def test_a_pod_whose_vram_is_not_measured_has_its_tflops() -> None:
     table = table_of(gated_pod("a"), tflops=used(1.0))
     assert quantities(table, Metric.GPU_MEMORY_BYTES) == {}
+    assert quantities(table, Metric.GPU_TFLOPS) == {"a": "1"}
+
+
+def test_a_pod_of_whose_gpus_one_says_nothing_has_no_value() -> None:
+    table = table_of(gated_pod("a"), gated_pod("b"), tflops={**used(9.0, None), **used(9.0, pod="b")})
+    assert quantities(table, Metric.GPU_TFLOPS) == {"b": "9"}
+    assert quantities(table, Metric.GPU_UTILIZATION) == {"b": "90"}
+    assert drops(table) == {Drop.BAD_VALUE: 1}
+
+
+def test_a_bad_sample_of_one_resource_leaves_the_other() -> None:
+    table = table_of(gated_pod("a"), tflops=used(None), vram=used(1.0 * GIB))
+    assert quantities(table, Metric.GPU_TFLOPS) == {}
+    assert quantities(table, Metric.GPU_MEMORY_BYTES) == {"a": str(GIB)}
+
+
+def test_a_bad_sample_of_an_earlier_pod_says_nothing_of_this_one() -> None:
+    samples = {
+        gpu("a", uuid="GPU-old"): GpuSample(NOW - 40, None),
+        gpu("a", uuid="GPU-new"): GpuSample(NOW - 5, 1.0),
+    }
+    table = table_of(gated_pod("a", created=NOW - 30), tflops=samples)
     assert quantities(table, Metric.GPU_TFLOPS) == {"a": "1"}
 
 
