@@ -3,12 +3,13 @@
 All of it is pure: amounts are milli-TFLOPS and bytes, time is an argument, and TFLOPS and VRAM never touch.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from recommender.estimators import Estimate
-from recommender.targets import LABELS, Proposal, Reduction, capped, describe, pair, propose, with_proposals
+from recommender.standing import Published, Standing
+from recommender.targets import LABELS, Proposal, Reduction, capped, describe, pair, with_proposals
 from vgpu.api import AutoSetResources
 from vgpu.schedule import Rule
 from vgpu.slices import Amounts, Resource, VgpuSlice, format_amount, merge_rule
@@ -32,6 +33,7 @@ class Decision:
         reason: Of the condition RecommendationProvided.
         message: Of the same condition. It changes only with the decision, never by counts or times.
         rule: Name of the active cron rule.
+        measured: The resources whose value rests on usage, or is held by what usage said before a restart.
         warnings: What the operator should know about this decision, for the log.
     """
 
@@ -40,75 +42,31 @@ class Decision:
     reason: Reason
     message: str
     rule: str | None
+    measured: frozenset[Resource] = frozenset()
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What a decision rests on besides the cron rule."""
+    """What a decision rests on, and what follows from that alone."""
 
-    estimates: Mapping[Resource, Estimate]
-    config: AutoSetResources
-    baseline: VgpuSlice
+    standing: Standing
     current: VgpuSlice
+    measured: frozenset[Resource]
     cap: Amounts
 
-    def scalable(self) -> Iterator[Resource]:
-        """The resources that have an estimate, and a ratio of the baseline to keep."""
-        return (
-            resource
-            for resource in Resource
-            if resource in self.estimates and all(pair(self.baseline, resource))
-        )
 
-    def propose(self, resource: Resource) -> Proposal:
-        """What the resource's target makes of request and limit."""
-        return propose(resource, self.estimates[resource].target, self.config, self.baseline)
-
-
-def decide(  # noqa: PLR0913 - each is named at the call, and a decision has that many sides
-    *,
-    estimates: Mapping[Resource, Estimate],
-    config: AutoSetResources,
-    baseline: VgpuSlice,
-    current: VgpuSlice,
-    samples: int,
-    first_sample: float | None,
-    rule: Rule | None,
-    previous_rule: str | None,
-    cap: Amounts,
-    now: float,
-) -> Decision:
-    """Decides what a workload shall request.
+def waiting_for(
+    config: AutoSetResources, *, samples: int, first_sample: float | None, now: float
+) -> str | None:
+    """Why it is too early for usage to have a say, or None.
 
     Args:
-        estimates: Of the resources that have samples.
         config: The workload's own configuration.
-        baseline: The slice as the user asked for it; its ratio of limit to request is kept.
-        current: The last recommendation, or the baseline where there was none.
         samples: TFLOPS samples taken so far, over all pods.
         first_sample: When the first of them was taken, epoch seconds.
-        rule: The cron rule that is active.
-        previous_rule: Name of the rule that was active on the last pass.
-        cap: What a card gives; None or 0 where that is not known.
         now: The time, epoch seconds.
     """
-    waiting = _waiting_for(config, samples, first_sample, now)
-    current = _completed(current, baseline)
-    case = _Case({} if waiting else estimates, config, baseline, current, cap)
-    if rule is not None:
-        return _while_active(case, rule, previous_rule)
-    if previous_rule is not None:
-        return _at_the_end(case, previous_rule)
-    if waiting:
-        return Decision(None, changed=False, reason="InsufficientSamples", message=waiting, rule=None)
-    return _by_bounds(case)
-
-
-def _waiting_for(
-    config: AutoSetResources, samples: int, first_sample: float | None, now: float
-) -> str | None:
-    """Why it is too early for a recommendation, or None."""
     if samples < config.min_samples or first_sample is None:
         return f"Fewer than {config.min_samples} samples so far"
     if not now - first_sample >= config.initial_delay_period:
@@ -116,83 +74,100 @@ def _waiting_for(
     return None
 
 
-def _completed(current: VgpuSlice, baseline: VgpuSlice) -> VgpuSlice:
-    """The current slice, with the baseline's value where it has none."""
-    for resource in Resource:
-        request, limit = current.requests.get(resource), current.limits.get(resource)
-        current = current.with_resource(
-            resource,
-            request=baseline.requests.get(resource) if request is None else request,
-            limit=baseline.limits.get(resource) if limit is None else limit,
-        )
-    return current
+def decide(
+    *,
+    estimates: Mapping[Resource, Estimate],
+    config: AutoSetResources,
+    baseline: VgpuSlice,
+    published: Published,
+    waiting: str | None,
+    rule: Rule | None,
+    cap: Amounts,
+) -> Decision:
+    """Decides what a workload shall request.
+
+    Args:
+        estimates: Of the resources that have samples.
+        config: The workload's own configuration.
+        baseline: The slice as the user asked for it; its ratio of limit to request is kept.
+        published: What was decided last.
+        waiting: Why it is too early for usage to have a say; estimates then count for nothing.
+        rule: The cron rule that is active.
+        cap: What a card gives; None or 0 where that is not known.
+    """
+    ended = published.rule is not None and (rule is None or rule.name != published.rule)
+    standing = Standing({} if waiting else estimates, config, baseline, published, ended)
+    case = _Case(standing, standing.current(), standing.measured(), cap)
+    if rule is not None:
+        return _while_active(case, rule)
+    if published.rule is not None:
+        return _at_the_end(case, published.rule)
+    if waiting and published.recommendation is None:
+        return Decision(None, changed=False, reason="InsufficientSamples", message=waiting, rule=None)
+    return _by_bounds(case, waiting)
 
 
-def _by_bounds(case: _Case) -> Decision:
+def _by_bounds(case: _Case, waiting: str | None) -> Decision:
     causes = _causes(case)
-    proposals = _worthwhile(case, [case.propose(resource) for resource in causes])
+    proposals = _worthwhile(case, [case.standing.propose(resource) for resource in causes])
     wanted, reductions = capped(with_proposals(case.current, proposals), case.cap, proposals)
-    calm = _HELD if causes else _WITHIN
-    if wanted == case.current:
-        return Decision(wanted, changed=False, reason="WithinBounds", message=calm, rule=None)
     told = [
         cause
         for resource, cause in causes.items()
         if resource in reductions or pair(wanted, resource) != pair(case.current, resource)
     ]
-    return Decision(
+    changed = wanted != case.standing.before
+    decision = Decision(
         recommendation=wanted,
-        changed=True,
-        reason="OutOfEstimatedBound" if told else "WithinBounds",
-        message=_joined(told or [calm], reductions),
+        changed=changed,
+        reason="InsufficientSamples" if waiting else "WithinBounds",
+        message=waiting or (_HELD if causes else _WITHIN),
         rule=None,
-        warnings=_warnings(proposals),
+        measured=case.measured,
+        warnings=_warnings(proposals) if changed else (),
+    )
+    if not changed:
+        return decision
+    return replace(
+        decision,
+        reason="OutOfEstimatedBound" if told else decision.reason,
+        message=_joined(told or [decision.message], reductions),
     )
 
 
-def _while_active(case: _Case, rule: Rule, previous_rule: str | None) -> Decision:
-    if previous_rule not in {None, rule.name}:
-        # One rule follows another: what the first one asked for ends here.
-        case = replace(case, current=_after_rule(case)[0])
-    proposals = _worthwhile(case, [case.propose(resource) for resource in _causes(case)])
+def _while_active(case: _Case, rule: Rule) -> Decision:
+    proposals = _worthwhile(case, [case.standing.propose(resource) for resource in _causes(case)])
     merged = merge_rule(rule.desired, with_proposals(_measured(case), proposals), case.current)
     wanted, reductions = capped(merged, case.cap, proposals)
     return Decision(
         recommendation=wanted,
-        changed=wanted != case.current or previous_rule != rule.name,
+        changed=wanted != case.standing.before or case.standing.published.rule != rule.name,
         reason="RuleActive",
         message=_joined([f'Cron scaling rule "{rule.name}" is active'], reductions),
         rule=rule.name,
+        measured=case.measured,
         warnings=_warnings(proposals),
     )
 
 
 def _at_the_end(case: _Case, previous_rule: str) -> Decision:
-    slice_, proposals = _after_rule(case)
-    wanted, reductions = capped(slice_, case.cap, proposals)
+    proposals = case.standing.risen()
+    wanted, reductions = capped(case.current, case.cap, proposals)
     return Decision(
         recommendation=wanted,
         changed=True,
         reason="RuleInactive",
         message=_joined([f'Cron scaling rule "{previous_rule}" is inactive'], reductions),
         rule=None,
+        measured=case.measured,
         warnings=_warnings(proposals),
     )
-
-
-def _after_rule(case: _Case) -> tuple[VgpuSlice, list[Proposal]]:
-    """The larger of baseline and target for each resource, so that nothing dips when a rule ends."""
-    targets = [case.propose(resource) for resource in case.scalable()]
-    larger = [
-        target for target in targets if target.request > (case.baseline.requests.get(target.resource) or 0)
-    ]
-    return with_proposals(case.baseline, larger), larger
 
 
 def _measured(case: _Case) -> VgpuSlice:
     """The current values of the resources that usage has a say in, and nothing of the others."""
     measured = VgpuSlice()
-    for resource in case.scalable():
+    for resource in case.measured:
         request, limit = pair(case.current, resource)
         measured = measured.with_resource(resource, request=request, limit=limit)
     return measured
@@ -200,12 +175,12 @@ def _measured(case: _Case) -> VgpuSlice:
 
 def _causes(case: _Case) -> dict[Resource, str]:
     """The resources whose current request lies outside its bounds, and how the condition says so."""
-    causes = {resource: _cause(case, resource) for resource in case.scalable()}
+    causes = {resource: _cause(case, resource) for resource in case.standing.scalable()}
     return {resource: cause for resource, cause in causes.items() if cause is not None}
 
 
 def _cause(case: _Case, resource: Resource) -> str | None:
-    estimate = case.estimates[resource]
+    estimate = case.standing.estimates[resource]
     request = case.current.requests.get(resource) or 0
     if request < estimate.lower_bound:
         direction, bound, amount = "up", "below lower bound", estimate.lower_bound
@@ -219,9 +194,10 @@ def _cause(case: _Case, resource: Resource) -> str | None:
 
 def _worthwhile(case: _Case, proposals: list[Proposal]) -> list[Proposal]:
     """All proposals, or none when not one of them moves its request by more than the threshold."""
+    threshold = case.standing.config.update_threshold
     for proposal in proposals:
         request = case.current.requests.get(proposal.resource) or 0
-        if abs(proposal.request - request) > case.config.update_threshold * request:
+        if abs(proposal.request - request) > threshold * request:
             return proposals
     return []
 

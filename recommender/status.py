@@ -8,6 +8,7 @@ from typing import Any, Final
 from recommender.configurations import rule_to_json
 from recommender.histories import Estimates
 from recommender.keys import to_timestamp
+from recommender.recommendation import Decision
 from recommender.verdicts import Verdict
 from vgpu.kube.objects import CustomObject
 from vgpu.quantities import QuantityError, parse_quantity
@@ -90,10 +91,10 @@ def wanted_status(
         wanted["conditions"] = merge_conditions(live.status.get("conditions") or (), updates, now)
     if verdict.recommendation is not None:
         wanted["recommendation"] = verdict.recommendation.to_json()
-    if verdict.estimates:
-        # A resource without samples of its own, as after a restart, keeps what was said of it.
-        wanted["estimation"] = {**(wanted.get("estimation") or {}), **_estimation(verdict.estimates)}
     if verdict.decision is not None:
+        wanted["estimation"] = {**_kept(live.status, verdict.decision), **_estimation(verdict.estimates)}
+        if not wanted["estimation"]:
+            del wanted["estimation"]
         wanted.pop("activeCronScalingRule", None)
         if verdict.configuration.rule is not None:
             wanted["activeCronScalingRule"] = rule_to_json(verdict.configuration.rule)
@@ -119,6 +120,15 @@ def _provided(live: Status, verdict: Verdict) -> Iterator[Condition]:
     if decision is not None and (decision.changed or not explains):
         provided = verdict.recommendation is not None
         yield Condition(RECOMMENDATION_PROVIDED, decision.reason, decision.message, status=provided)
+
+
+def _kept(live: Status, decision: Decision) -> dict[str, Any]:
+    """What stays of an estimation for as long as the recommendation rests on it, as after a restart.
+
+    It tells the next pass which resources usage has spoken for.
+    """
+    written = live.get("estimation") or {}
+    return {resource: said for resource, said in written.items() if resource in decision.measured}
 
 
 def _estimation(estimates: Estimates) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recommender.configurations import Configuration, Configurations
+from recommender.configurations import Configuration, Configurations, rule_in_status
 from recommender.histories import Estimates, Histories
 from recommender.keys import WorkloadKey, key_of
-from recommender.recommendation import Decision, decide
+from recommender.recommendation import Decision, decide, waiting_for
+from recommender.standing import Published
 from vgpu.api import AutoSetResources
 from vgpu.kube.objects import CustomObject
 from vgpu.quantities import QuantityError
-from vgpu.slices import Amounts, VgpuSlice
+from vgpu.slices import Amounts, Resource, VgpuSlice
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Verdict:
 
     Attributes:
         configuration: its configuration now.
-        estimates: what its samples say; empty without samples.
+        estimates: what its samples say; empty while there are too few of them.
         decision: what became of it; None when it never had a valid configuration.
         recommendation: what is recommended from now on; None when nothing is yet.
     """
@@ -78,27 +79,30 @@ class Judge:
             estimates: what its samples say.
             now: seconds since the epoch.
         """
-        published = published_recommendation(live.status)
+        published = read_published(live.status)
         spec = configuration.spec
         if spec is None:
-            return Verdict(configuration, estimates, None, published)
-        history = self._histories.of(key_of(live.metadata))
-        first = history.first if history else math.nan
+            return Verdict(configuration, estimates, None, published.recommendation)
+        config = spec.auto_scaling_config.auto_set_resources
+        waiting = self._waiting_for(live, config, now)
         decision = decide(
             estimates=estimates,
-            config=spec.auto_scaling_config.auto_set_resources,
+            config=config,
             baseline=spec.resources,
-            current=published or spec.resources,
-            samples=history.samples if history else 0,
-            first_sample=None if math.isnan(first) else first,
+            published=published,
+            waiting=waiting,
             rule=configuration.rule,
-            previous_rule=published_rule(live.status),
             cap=self._cap(spec.gpu_model, spec.resources.requests),
-            now=now,
         )
-        return Verdict(
-            configuration, estimates, decision, decision.recommendation if decision.changed else published
-        )
+        recommendation = decision.recommendation if decision.changed else published.recommendation
+        return Verdict(configuration, {} if waiting else estimates, decision, recommendation)
+
+    def _waiting_for(self, live: CustomObject, config: AutoSetResources, now: float) -> str | None:
+        history = self._histories.of(key_of(live.metadata))
+        if history is None:
+            return waiting_for(config, samples=0, first_sample=None, now=now)
+        first = None if math.isnan(history.first) else history.first
+        return waiting_for(config, samples=history.samples, first_sample=first, now=now)
 
     def due(self, now: float) -> Collection[WorkloadKey]:
         """The workloads with a cron rule that has begun or ended since they were configured."""
@@ -119,7 +123,22 @@ class Judge:
             self._histories.forget(key)
 
 
-def published_recommendation(status: Mapping[str, Any]) -> VgpuSlice | None:
+def read_published(status: Mapping[str, Any]) -> Published:
+    """What a status says was decided last."""
+    recommendation, rule = _recommendation(status), rule_in_status(status)
+    name = _rule_name(status)
+    estimation = status.get("estimation")
+    measured = estimation.keys() if isinstance(estimation, Mapping) else ()
+    return Published(
+        recommendation=recommendation,
+        measured=frozenset(resource for resource in Resource if resource.value in measured),
+        rule=name,
+        # Of a rule that cannot be read nobody knows what it asked for: take all of it for its word.
+        desired=rule.desired if rule is not None else recommendation or VgpuSlice(),
+    )
+
+
+def _recommendation(status: Mapping[str, Any]) -> VgpuSlice | None:
     """The recommendation in a status; None when there is none, or one that nobody can read."""
     written = status.get("recommendation")
     if not isinstance(written, Mapping):
@@ -131,8 +150,7 @@ def published_recommendation(status: Mapping[str, Any]) -> VgpuSlice | None:
     return None if slice_ == VgpuSlice() else slice_
 
 
-def published_rule(status: Mapping[str, Any]) -> str | None:
-    """Name of the rule in a status."""
+def _rule_name(status: Mapping[str, Any]) -> str | None:
     written = status.get("activeCronScalingRule")
     name = written.get("name") if isinstance(written, Mapping) else written
     return name if isinstance(name, str) and name else None

@@ -7,55 +7,12 @@ from hypothesis import strategies as st
 
 from recommender.estimators import Estimate
 from recommender.recommendation import Decision, decide
+from recommender.standing import Published
+from tests.support.deciding import GIB, TFLOPS, THURSDAY, VRAM, decided, rule, slice_of, tflops, vram
 from vgpu.api import AutoSetResources
 from vgpu.quantities import INT64_MAX
 from vgpu.schedule import Rule
 from vgpu.slices import Amounts, Resource, VgpuSlice
-
-GIB = 1 << 30
-NOW = 1_700_000_000.0
-TFLOPS, VRAM = Resource.TFLOPS, Resource.VRAM
-
-
-def slice_of(tflops: float, vram: int = 1, *, limits: tuple[float, int] | None = None) -> VgpuSlice:
-    """Requests in TFLOPS and GiB, limits the same where none are given."""
-    tflops_limit, vram_limit = limits or (tflops, vram)
-    return VgpuSlice(
-        Amounts(tflops=round(1000 * tflops), vram=vram * GIB),
-        Amounts(tflops=round(1000 * tflops_limit), vram=vram_limit * GIB),
-    )
-
-
-def tflops(target: float, lower: float, upper: float) -> dict[Resource, Estimate]:
-    return {TFLOPS: Estimate(round(1000 * target), round(1000 * lower), round(1000 * upper), confidence=1.0)}
-
-
-def vram(target: int, lower: int, upper: int) -> dict[Resource, Estimate]:
-    return {VRAM: Estimate(target * GIB, lower * GIB, upper * GIB, confidence=1.0)}
-
-
-def rule(name: str = "test", **desired: Amounts) -> Rule:
-    return Rule(name=name, start="0 0 * * Thu", end="59 23 * * Thu", desired=VgpuSlice(**desired))
-
-
-THURSDAY = rule(requests=Amounts(tflops=44_000, vram=5 * GIB), limits=Amounts(tflops=99_000, vram=10 * GIB))
-
-
-def decided(**given: Any) -> Decision:
-    config = AutoSetResources.model_validate(given.pop("config", {}))
-    arguments: dict[str, Any] = {
-        "estimates": {},
-        "baseline": slice_of(1),
-        "samples": 100,
-        "first_sample": NOW - 3600,
-        "rule": None,
-        "previous_rule": None,
-        "cap": Amounts(),
-        "now": NOW,
-    } | given
-    arguments.setdefault("current", arguments["baseline"])
-    return decide(config=config, **arguments)
-
 
 # Bounds
 
@@ -67,6 +24,7 @@ def test_a_request_below_the_lower_bound_is_scaled_up_to_the_target() -> None:
         reason="OutOfEstimatedBound",
         message="TFLOPS scaled up due to (1) below lower bound (2)",
         rule=None,
+        measured=frozenset({TFLOPS}),
     )
 
 
@@ -246,7 +204,7 @@ def test_an_active_rule_sets_the_recommendation() -> None:
 
 
 def test_a_rule_that_goes_on_changes_nothing() -> None:
-    decision = decided(rule=THURSDAY, previous_rule="test", current=THURSDAY.desired)
+    decision = decided(rule=THURSDAY, previous=THURSDAY, current=THURSDAY.desired)
     assert (decision.changed, decision.reason, decision.rule) == (False, "RuleActive", "test")
 
 
@@ -269,7 +227,7 @@ def test_a_rule_counts_alone_for_a_resource_without_samples() -> None:
 
 
 def test_a_field_that_the_rule_does_not_name_keeps_its_current_value() -> None:
-    decision = decided(rule=rule(requests=Amounts(tflops=2000)), current=slice_of(1, 3, limits=(4, 3)))
+    decision = decided(rule=rule(requests=Amounts(tflops=2000)), baseline=slice_of(1, 3, limits=(4, 3)))
     assert decision.recommendation == slice_of(2, 3, limits=(4, 3))
 
 
@@ -287,7 +245,7 @@ def test_the_configured_limits_do_not_bind_a_rule() -> None:
 
 
 def test_when_a_rule_ends_the_baseline_returns() -> None:
-    decision = decided(previous_rule="test", current=THURSDAY.desired)
+    decision = decided(previous=THURSDAY, current=THURSDAY.desired)
     assert decision == Decision(
         recommendation=slice_of(1),
         changed=True,
@@ -299,7 +257,7 @@ def test_when_a_rule_ends_the_baseline_returns() -> None:
 
 def test_when_a_rule_ends_the_larger_of_baseline_and_target_counts_for_each_resource() -> None:
     decision = decided(
-        previous_rule="test",
+        previous=THURSDAY,
         baseline=slice_of(10, 4, limits=(20, 8)),
         current=THURSDAY.desired,
         estimates=tflops(13, 1, 99) | vram(2, 1, 99),
@@ -308,7 +266,7 @@ def test_when_a_rule_ends_the_larger_of_baseline_and_target_counts_for_each_reso
 
 
 def test_after_the_end_of_a_rule_the_bounds_decide_from_the_baseline_on() -> None:
-    ended = decided(previous_rule="test", baseline=slice_of(10), estimates=tflops(2, 1, 3))
+    ended = decided(previous=THURSDAY, baseline=slice_of(10), estimates=tflops(2, 1, 3))
     assert ended.recommendation == slice_of(10)
     after = decided(current=ended.recommendation, baseline=slice_of(10), estimates=tflops(2, 1, 3))
     assert after.recommendation == slice_of(2)
@@ -316,19 +274,19 @@ def test_after_the_end_of_a_rule_the_bounds_decide_from_the_baseline_on() -> Non
 
 
 def test_when_a_rule_ends_too_early_for_the_histogram_the_baseline_returns() -> None:
-    decision = decided(previous_rule="test", current=THURSDAY.desired, samples=3, estimates=tflops(80, 1, 99))
+    decision = decided(previous=THURSDAY, current=THURSDAY.desired, samples=3, estimates=tflops(80, 1, 99))
     assert (decision.recommendation, decision.reason) == (slice_of(1), "RuleInactive")
 
 
 def test_what_one_rule_asked_for_ends_when_another_follows_it() -> None:
     night = rule("night", requests=Amounts(tflops=2000), limits=Amounts(tflops=2000))
-    decision = decided(rule=night, previous_rule="test", current=THURSDAY.desired)
+    decision = decided(rule=night, previous=THURSDAY, current=THURSDAY.desired)
     assert decision.recommendation == slice_of(2)
     assert (decision.changed, decision.rule) == (True, "night")
 
 
 def test_the_end_of_a_rule_beyond_the_card_is_cut_and_its_message_says_so() -> None:
-    decision = decided(previous_rule="test", estimates=tflops(50, 1, 99), cap=Amounts(tflops=40_000))
+    decision = decided(previous=THURSDAY, estimates=tflops(50, 1, 99), cap=Amounts(tflops=40_000))
     assert decision.recommendation == slice_of(40)
     assert decision.message == (
         'Cron scaling rule "test" is inactive, TFLOPS reduced due to target (50) exceed max allowed (40)'
@@ -380,6 +338,14 @@ ESTIMATES = st.dictionaries(
 RULES = st.none() | st.builds(
     rule, st.sampled_from(["one", "two"]), requests=st.builds(Amounts, AMOUNT, AMOUNT)
 )
+PUBLISHED = st.builds(
+    Published,
+    recommendation=st.none() | slices(),
+    measured=st.frozensets(st.sampled_from(Resource)),
+    rule=st.sampled_from([None, "one", "two"]),
+    desired=st.builds(VgpuSlice, st.builds(Amounts, st.none() | AMOUNT, st.none() | AMOUNT)),
+)
+CAP = st.builds(Amounts, st.none() | AMOUNT, st.none() | AMOUNT)
 
 
 @settings(max_examples=150, deadline=None)
@@ -387,15 +353,13 @@ RULES = st.none() | st.builds(
     estimates=ESTIMATES,
     config=configurations(),
     baseline=slices(),
-    current=slices(),
-    samples=st.integers(0, 60),
-    first_sample=st.none() | st.floats(0, NOW),
+    published=PUBLISHED,
+    waiting=st.sampled_from([None, "Fewer than 30 samples so far"]),
     rule=RULES,
-    previous_rule=st.sampled_from([None, "one", "two"]),
-    cap=st.builds(Amounts, st.none() | AMOUNT, st.none() | AMOUNT),
+    cap=CAP,
 )
 def test_whatever_is_configured_a_decision_fits_the_card_its_limit_and_64_bits(**given: Any) -> None:
-    decision = decide(now=NOW, **given)
+    decision = decide(**given)
     assert re.fullmatch(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", decision.reason)
     assert not re.search(r"\b(nan|inf)\b", decision.message, re.IGNORECASE)
     if decision.recommendation is None:
@@ -410,19 +374,45 @@ def test_whatever_is_configured_a_decision_fits_the_card_its_limit_and_64_bits(*
         assert request is None or limit is None or request <= limit
 
 
-@settings(max_examples=100, deadline=None)
-@given(ESTIMATES, configurations(), slices(), st.builds(Amounts, st.none() | AMOUNT, st.none() | AMOUNT))
+@settings(max_examples=200, deadline=None)
+@given(
+    ESTIMATES,
+    configurations(),
+    slices(),
+    PUBLISHED,
+    st.sampled_from([None, "Fewer than 30 samples so far"]),
+    RULES,
+    CAP,
+)
 def test_a_decision_settles(
-    estimates: dict[Resource, Estimate], config: AutoSetResources, baseline: VgpuSlice, cap: Amounts
+    estimates: dict[Resource, Estimate],
+    config: AutoSetResources,
+    baseline: VgpuSlice,
+    published: Published,
+    waiting: str | None,
+    rule: Rule | None,
+    cap: Amounts,
 ) -> None:
-    """With estimates whose target lies within their bounds a second pass changes nothing any more."""
+    """With estimates whose target lies within their bounds nothing changes any more after two passes."""
     estimates = {
         resource: Estimate(middle, low, high, 1.0)
         for resource, found in estimates.items()
         for low, middle, high in [sorted((found.target, found.lower_bound, found.upper_bound))]
     }
-    given: dict[str, Any] = {"estimates": estimates, "config": config, "baseline": baseline, "cap": cap}
-    given |= {"samples": 100, "first_sample": 0.0, "rule": None, "previous_rule": None, "now": 1e300}
-    first = decide(current=baseline, **given)
-    if first.recommendation is not None:
-        assert not decide(current=first.recommendation, **given).changed
+    for _ in range(3):
+        decision = decide(
+            estimates=estimates,
+            config=config,
+            baseline=baseline,
+            published=published,
+            waiting=waiting,
+            rule=rule,
+            cap=cap,
+        )
+        published = Published(
+            recommendation=decision.recommendation if decision.changed else published.recommendation,
+            measured=decision.measured,
+            rule=decision.rule,
+            desired=rule.desired if rule else VgpuSlice(),
+        )
+    assert not decision.changed

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,10 +111,20 @@ def test_an_estimation_is_written_in_quantities() -> None:
     }
 
 
-def test_a_resource_without_new_samples_keeps_its_estimation() -> None:
+@pytest.mark.parametrize(
+    ("measured", "expected"), [({Resource.VRAM}, {"tflops", "vram"}), (set[Resource](), {"tflops"})]
+)
+def test_an_estimation_stays_as_long_as_the_recommendation_rests_on_it(
+    measured: set[Resource], expected: set[str]
+) -> None:
     estimates = {Resource.TFLOPS: Estimate(1000, 1000, 1000, 1)}
-    status = wanted(CALM, estimates=estimates, status={"estimation": {"vram": {"target": "1Gi"}}})
-    assert status["estimation"].keys() == {"tflops", "vram"}
+    decision = replace(CALM, measured=frozenset(measured))
+    status = wanted(decision, estimates=estimates, status={"estimation": {"vram": {"target": "1Gi"}}})
+    assert status["estimation"].keys() == expected
+
+
+def test_a_status_without_any_estimate_has_no_estimation() -> None:
+    assert "estimation" not in wanted(CALM, status={"estimation": {"vram": {"target": "1Gi"}}})
 
 
 def test_conditions_of_others_stay_as_and_where_they_are() -> None:
