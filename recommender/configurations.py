@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from recommender.keys import WorkloadKey, key_of
@@ -38,7 +38,7 @@ class _Known:
 class Configurations:
     """Reads configurations and keeps them until they change or a rule begins or ends.
 
-    A workload whose configuration is wrong keeps its last valid one.
+    A workload whose configuration is wrong keeps its last valid one, whose rules begin and end in time.
     """
 
     def __init__(self) -> None:
@@ -74,19 +74,26 @@ class Configurations:
 
 def _read(live: CustomObject, version: tuple[str, int], before: Configuration | None, now: float) -> _Known:
     last = before or Configuration(None, rule_in_status(live.status))
-    try:
-        spec = parse_spec(live.spec)
-    except ConfigurationError as error:
-        broken = replace(last, problems=tuple(str(problem) for problem in error.problems))
-        return _Known(version, broken, math.inf)
+    spec, problems = _valid_spec(live, last.spec)
+    if spec is None:
+        return _Known(version, Configuration(None, last.rule, problems), math.inf)
     rules = spec.auto_scaling_config.rules
+    rule = last.rule
     try:
         until = next_transition(rules, now)
-        configuration = Configuration(spec, active_rule(rules, now))
+        rule = active_rule(rules, now)
     except ScheduleError as error:
-        configuration = Configuration(spec, last.rule, (f"{_RULES}: {error}",))
+        problems += (f"{_RULES}: {error}",)
         until = _next_transition_or_never(rules, now)
-    return _Known(version, configuration, math.inf if until is None else until)
+    return _Known(version, Configuration(spec, rule, problems), math.inf if until is None else until)
+
+
+def _valid_spec(live: CustomObject, last: WorkloadSpec | None) -> tuple[WorkloadSpec | None, tuple[str, ...]]:
+    """The spec, or the last valid one and what is wrong with this one."""
+    try:
+        return parse_spec(live.spec), ()
+    except ConfigurationError as error:
+        return last, tuple(str(problem) for problem in error.problems)
 
 
 def _next_transition_or_never(rules: tuple[Rule, ...], now: float) -> float | None:

@@ -1,6 +1,6 @@
 """What is remembered of every workload's usage: rows in the banks, open VRAM peaks, counts of samples."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,12 +107,11 @@ class Histories:
             self._tflops.remove_row(history.tflops)
             self._vram.remove_row(history.vram)
 
-    def forget_idle(self, now: float) -> Collection[WorkloadKey]:
+    def forget_idle(self, now: float) -> None:
         """Drop the workloads that have been without a sample for so long that nothing of theirs counts."""
         idle = [key for key, history in self._histories.items() if now - history.touched > _IDLE_SECONDS]
         for key in idle:
             self.forget(key)
-        return idle
 
     def _feed_tflops(self, usages: Iterable[PodUsage]) -> None:
         rows, times, values = list[int](), list[float](), list[float]()

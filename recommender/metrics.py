@@ -1,12 +1,13 @@
 """What the recommender tells Prometheus about itself and about every workload."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from recommender.estimators import Estimate
 from recommender.keys import WorkloadKey
 from vgpu.slices import Resource, VgpuSlice
 
@@ -83,16 +84,17 @@ class RecommenderMetrics:
                     self.recommendation, (*key, resource.value, kind.removesuffix("s")), resource, amount
                 )
 
-    def set_estimate(self, key: WorkloadKey, resource: Resource, values: Mapping[str, float]) -> None:
-        """Show a workload's estimate of one resource: target, lower and upper, in milli-TFLOPS or bytes."""
-        for kind in ("target", "lower", "upper"):
-            self._set(self.estimate, (*key, resource.value, kind), resource, values.get(kind))
+    def set_estimate(self, key: WorkloadKey, resource: Resource, estimate: Estimate | None) -> None:
+        """Show what usage says of one resource of a workload, in TFLOPS or bytes; None shows nothing."""
+        shown = (estimate.target, estimate.lower_bound, estimate.upper_bound) if estimate else (None,) * 3
+        for kind, amount in zip(("target", "lower", "upper"), shown, strict=True):
+            self._set(self.estimate, (*key, resource.value, kind), resource, amount)
 
     def forget(self, key: WorkloadKey) -> None:
         """Remove the series of a workload that is no more."""
         self.set_recommendation(key, None)
         for resource in Resource:
-            self.set_estimate(key, resource, {})
+            self.set_estimate(key, resource, None)
 
     @staticmethod
     def _set(gauge: Gauge, labels: tuple[str, ...], resource: Resource, amount: float | None) -> None:

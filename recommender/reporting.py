@@ -31,6 +31,7 @@ from vgpu.kube.errors import KubeError
 from vgpu.kube.objects import CustomObject, controller_of
 from vgpu.naming import Owner
 from vgpu.schedule import Rule
+from vgpu.slices import Resource
 
 _OFF: Final = Condition(HORIZONTAL_SCALING, "Disabled", "auto-replicas is off", status=False)
 
@@ -180,16 +181,9 @@ class Reporter:
 
     def _show(self, key: WorkloadKey, verdict: Verdict) -> None:
         self._metrics.set_recommendation(key, verdict.recommendation)
-        for resource, estimate in verdict.estimates.items():
-            self._metrics.set_estimate(
-                key,
-                resource,
-                {
-                    "target": estimate.target,
-                    "lower": estimate.lower_bound,
-                    "upper": estimate.upper_bound,
-                },
-            )
+        for resource in Resource:
+            # Of a resource without an estimate nothing is shown any more.
+            self._metrics.set_estimate(key, resource, verdict.estimates.get(resource))
 
 
 def _failed(reason: str) -> Condition:

@@ -63,6 +63,19 @@ def test_a_broken_spec_keeps_the_last_valid_configuration_and_says_where() -> No
     assert problem.startswith("spec.autoScalingConfig.autoSetResources.minSamples: ")
 
 
+def test_the_rules_of_the_last_valid_configuration_begin_and_end_in_time() -> None:
+    subject = Configurations()
+    subject.read(workload({"cronScalingRules": [NIGHT]}), MIDNIGHT)
+    live = workload({"autoSetResources": {"minSamples": "x"}}, generation=2)
+    during = subject.read(live, MIDNIGHT + HOUR)
+    assert during.rule is not None
+    assert subject.next_transition() == MIDNIGHT + 6 * HOUR
+    after = subject.read(live, MIDNIGHT + 6 * HOUR)
+    again = subject.read(live, MIDNIGHT + 22 * HOUR)
+    assert (after.rule, again.rule) == (None, during.rule)
+    assert during.problems == after.problems == again.problems != ()
+
+
 def test_a_spec_that_never_was_valid_gives_none() -> None:
     assert Configurations().read(workload({"autoSetResources": {"minSamples": "x"}}), MIDNIGHT).spec is None
 

@@ -90,6 +90,7 @@ def test_a_forgotten_workload_begins_anew() -> None:
 def test_a_workload_that_rests_for_a_weekend_keeps_its_history_but_not_for_eight_days() -> None:
     subject = histories()
     subject.feed(usage_of(WEB, 1.0))
-    assert list(subject.forget_idle(NOW + 3 * DAY)) == []
-    assert list(subject.forget_idle(NOW + 8 * DAY + 1)) == [WEB]
+    subject.forget_idle(NOW + 3 * DAY)
+    assert subject.of(WEB) is not None
+    subject.forget_idle(NOW + 8 * DAY + 1)
     assert subject.of(WEB) is None
