@@ -58,10 +58,26 @@ def owned_object(
     }
 
 
+def foreign_object(resource: ResourceType, key: WorkloadKey, *, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The body to apply to an object that a person has made: nothing that would make it ours."""
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {"name": key.name, "namespace": key.namespace},
+        "spec": spec,
+    }
+
+
 def is_up_to_date(live: ObjectMeta, body: Mapping[str, Any]) -> bool:
-    """Whether exactly this body was what was applied last."""
+    """Whether exactly this body, of `owned_object`, was what was applied last."""
     wanted = body["metadata"]["annotations"][APPLIED_DIGEST]
-    return bool((live.annotations or {}).get(APPLIED_DIGEST) == wanted)
+    [owner] = body["metadata"]["ownerReferences"]
+    return (live.annotations or {}).get(APPLIED_DIGEST) == wanted and is_owned_by(live, owner["uid"])
+
+
+def is_owned_by(live: ObjectMeta, uid: str) -> bool:
+    """Whether garbage collection takes the object with the owner of this UID."""
+    return any(reference.uid == uid for reference in live.owner_references or ())
 
 
 def is_ours(metadata: ObjectMeta) -> bool:
@@ -98,14 +114,20 @@ async def _apply(
     return Applied(stored, foreign)
 
 
-def _remove(body: dict[str, Any], field: str) -> None:
-    """Take one field out; of a list with a selector in the path, the whole list."""
-    *parents, last = field.split("[", 1)[0].rstrip(".").split(".")
-    part: Any = body
-    for name in parents:
-        part = part.get(name) if isinstance(part, dict) else None
-    if isinstance(part, dict):
-        part.pop(last, None)
+def _remove(part: dict[str, Any], field: str) -> None:
+    """Take one field out; of a list with a selector in the path, the whole list.
+
+    Names of labels and annotations have dots in them too: so a name is what the object has, not what stands
+    between two dots.
+    """
+    name = next((name for name in part if field == name or field.startswith((f"{name}.", f"{name}["))), None)
+    if name is None:
+        return
+    rest = field.removeprefix(name).removeprefix(".")
+    if rest and isinstance(part[name], dict):
+        _remove(part[name], rest)
+    if not rest or not isinstance(part[name], dict) or not part[name]:
+        del part[name]
 
 
 def _digest(content: Mapping[str, Any]) -> str:

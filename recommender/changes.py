@@ -13,6 +13,7 @@ class Batch:
     Attributes:
         pods: namespace and name of pods that came, changed or went.
         workloads: workloads that changed, or something that they depend on.
+        news: workloads of which the watch has brought another version; they are among `workloads`.
         deleted_workloads: workloads that somebody deleted.
         deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
         profiles: namespace and name of profiles that changed.
@@ -21,6 +22,7 @@ class Batch:
 
     pods: set[tuple[str, str]] = field(default_factory=set)
     workloads: set[WorkloadKey] = field(default_factory=set)
+    news: set[WorkloadKey] = field(default_factory=set)
     deleted_workloads: set[WorkloadKey] = field(default_factory=set)
     deleted_hpas: set[WorkloadKey] = field(default_factory=set)
     profiles: set[tuple[str, str]] = field(default_factory=set)
@@ -44,10 +46,15 @@ class Changes:
         self._batch.workloads.add(key)
         self._bell.set()
 
+    def new_version(self, key: WorkloadKey) -> None:
+        """The watch has brought another version of a workload."""
+        self._batch.news.add(key)
+        self.workload(key)
+
     def deleted_workload(self, key: WorkloadKey) -> None:
         """A workload was deleted."""
         self._batch.deleted_workloads.add(key)
-        self.workload(key)
+        self.new_version(key)
 
     def deleted_hpa(self, key: WorkloadKey) -> None:
         """A HorizontalPodAutoscaler was deleted."""

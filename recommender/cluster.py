@@ -3,18 +3,25 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
 
 from recommender.changes import Changes
-from recommender.horizontal import ScaleTarget, target_of_hpa, target_of_root
+from recommender.claims import Claims, ScaleTarget
+from recommender.horizontal import target_of_hpa
 from recommender.keys import WorkloadKey, key_of
 from vgpu.annotations import GATE_SELECTOR
 from vgpu.capacity import Card, cap_of, card_of
 from vgpu.kube.client import KubeClient
-from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, Node, Pod, controller_of
+from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, Node, Pod
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import HPAS, NODES, PODS, PROFILES, WORKLOADS
 from vgpu.slices import Amounts
+from vgpu.telemetry import watch_reflectors
+
+# A watch tells every minute or so that nothing has changed, and is begun anew after five.
+_LONGEST_SILENCE: Final = 300.0
 
 
 class Cluster:
@@ -23,12 +30,13 @@ class Cluster:
     Args:
         client: the connection to kube-apiserver.
         changes: collects what has to be looked at again.
+        claims: knows whom it concerns when an autoscaler comes or goes.
     """
 
-    def __init__(self, client: KubeClient, changes: Changes) -> None:
+    def __init__(self, client: KubeClient, changes: Changes, claims: Claims) -> None:
         self._changes = changes
+        self._claims = claims
         self._models: set[Card] = set()
-        self._owned_by: defaultdict[ScaleTarget, set[WorkloadKey]] = defaultdict(set)
         self._by_target: defaultdict[ScaleTarget, dict[str, HorizontalPodAutoscaler]] = defaultdict(dict)
         self.pods = Reflector(client, PODS, type=Pod, label_selector=GATE_SELECTOR, on_change=self._on_pod)
         self.workloads = Reflector(client, WORKLOADS, type=CustomObject, on_change=self._on_workload)
@@ -57,16 +65,18 @@ class Cluster:
         Raises:
             NotSynced: something has not, within so many seconds.
         """
-        for reflector in self._reflectors.values():
-            await reflector.wait_synced(timeout)
+        async with asyncio.TaskGroup() as waiting:
+            for reflector in self._reflectors.values():
+                waiting.create_task(reflector.wait_synced(timeout))
 
-    def not_synced(self) -> list[str]:
-        """What has not been listed yet, a sentence for each."""
-        return [
-            f"{name} have not been listed yet"
-            for name, reflector in self._reflectors.items()
-            if not reflector.synced
-        ]
+    def show(self, registry: CollectorRegistry) -> None:
+        """Have a registry tell how current the copies are."""
+        watch_reflectors(registry, self._reflectors.values())
+
+    def not_ready(self) -> list[str]:
+        """What has not been listed yet, and what may be out of date; a sentence for each."""
+        reasons = ((name, _reason(reflector)) for name, reflector in self._reflectors.items())
+        return [f"{name} {reason}" for name, reason in reasons if reason is not None]
 
     def autoscalers_of(self, target: ScaleTarget) -> Collection[HorizontalPodAutoscaler]:
         """The HorizontalPodAutoscalers that scale one object."""
@@ -85,18 +95,10 @@ class Cluster:
         self._changes.pod(namespace, name)
 
     def _on_workload(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
+        del old
         namespace, _, name = key.partition("/")
-        workload = WorkloadKey(namespace, name)
-        if old is not None and (target := _scale_target(old)) is not None:
-            self._owned_by[target].discard(workload)
-            if not self._owned_by[target]:
-                del self._owned_by[target]
-        if new is None:
-            self._changes.deleted_workload(workload)
-            return
-        if (target := _scale_target(new)) is not None:
-            self._owned_by[target].add(workload)
-        self._changes.workload(workload)
+        tell = self._changes.new_version if new is not None else self._changes.deleted_workload
+        tell(WorkloadKey(namespace, name))
 
     def _on_profile(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         del old, new
@@ -117,7 +119,7 @@ class Cluster:
             self._changes.deleted_hpa(key_of(old.metadata))
         if old is None or new is None or old.spec != new.spec:  # else its status: an autoscaler at work
             for hpa in (old, new):
-                for workload in self._owned_by.get(target_of_hpa(hpa), ()) if hpa is not None else ():
+                for workload in self._claims.of(target_of_hpa(hpa)) if hpa is not None else ():
                     self._changes.workload(workload)
 
     def _on_node(self, key: str, old: Node | None, new: Node | None) -> None:
@@ -128,6 +130,10 @@ class Cluster:
             self._changes.everything()
 
 
-def _scale_target(live: CustomObject) -> ScaleTarget | None:
-    root = controller_of(live.metadata)
-    return target_of_root(live.metadata.namespace, root) if root is not None else None
+def _reason(reflector: Reflector[Any]) -> str | None:
+    if not reflector.synced:
+        return "have not been listed yet"
+    silence = reflector.silence()
+    if silence > _LONGEST_SILENCE:
+        return f"may be out of date: nothing was heard from kube-apiserver for {silence:.0f} s"
+    return None

@@ -2,8 +2,11 @@
 
 import asyncio
 import math
+import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -11,73 +14,111 @@ import structlog
 from recommender.changes import Changes
 from recommender.errors import OwnerGone
 from recommender.keys import WorkloadKey
-from recommender.metrics import RecommenderMetrics
+from recommender.metrics import STAGES, RecommenderMetrics
 from vgpu.kube.errors import KubeError
 
-# Long enough not to hammer a server in trouble, short enough for a rule that has to take effect.
-_RETRY_SECONDS: Final = 5.0
+# At first short enough for a rule that has to take effect, then long enough for a server in trouble.
+_FIRST_WAIT: Final = 5.0
+_LONGEST_WAIT: Final = 300.0
+_DOUBLINGS: Final = 6
 
 T = TypeVar("T")
 
 logger = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class _Trouble:
+    """What has failed, so many times in a row, and is put in again at a time: once, so then never."""
+
+    put_in: Callable[[], None]
+    times: int = 0
+    retry_at: float = math.inf
+
+
 class Failures:
-    """Contains errors of single pods and workloads.
+    """Contains errors of single pods and workloads, and has each tried again, ever less often.
+
+    A pass over all workloads, once an interval, tries again too, however long the wait is.
 
     Args:
         changes: where what failed is put in again.
         metrics: counts errors.
         clock: seconds since the epoch.
+        jitter: a number from 0 to 1, so that what failed together is not tried again together.
     """
 
-    def __init__(self, *, changes: Changes, metrics: RecommenderMetrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        changes: Changes,
+        metrics: RecommenderMetrics,
+        clock: Callable[[], float],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._changes = changes
         self._metrics = metrics
         self._clock = clock
-        self._pods: set[tuple[str, str]] = set()
-        self._workloads: set[WorkloadKey] = set()
-        self.retry_at = math.inf
+        self._jitter = jitter
+        self._troubles: dict[tuple[str, tuple[str, str]], _Trouble] = {}
+
+    @property
+    def retry_at(self) -> float:
+        """When the next is to be tried again; infinite when nothing is."""
+        return min((trouble.retry_at for trouble in self._troubles.values()), default=math.inf)
 
     @contextmanager
     def of_pod(self, namespace: str, name: str) -> Iterator[None]:
         """Contain an error in a pod's part of a pass."""
-        with self._contained("observe", f"{namespace}/{name}", lambda: self._pods.add((namespace, name))):
+        put_in = partial(self._changes.pod, namespace, name)
+        with self._contained("observe", ("pod", (namespace, name)), put_in):
             yield
 
     @contextmanager
     def of_workload(self, stage: str, key: WorkloadKey) -> Iterator[None]:
         """Contain an error in a workload's part of a pass."""
-        with self._contained(stage, str(key), lambda: self._workloads.add(key)):
+        with self._contained(stage, (stage, key), partial(self._changes.workload, key)):
             yield
 
     def retry_due(self, now: float) -> None:
         """Put in again what has failed, when it is time to."""
-        if now < self.retry_at:
-            return
-        for namespace, name in self._pods:
-            self._changes.pod(namespace, name)
-        for key in self._workloads:
-            self._changes.workload(key)
-        self._pods, self._workloads, self.retry_at = set(), set(), math.inf
+        for trouble in self._troubles.values():
+            if now >= trouble.retry_at:
+                trouble.put_in()
+                trouble.retry_at = math.inf
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Drop a workload that is no more."""
+        for stage in STAGES:
+            self._troubles.pop((stage, key), None)
 
     @contextmanager
-    def _contained(self, stage: str, name: str, remember: Callable[[], None]) -> Iterator[None]:
+    def _contained(
+        self, stage: str, what: tuple[str, tuple[str, str]], put_in: Callable[[], None]
+    ) -> Iterator[None]:
+        told = {"stage": stage, "object": "/".join(what[1])}
         try:
             yield
         except OwnerGone as error:
             # Not tried again: garbage collection is about to take the pods, and tells when it has.
-            logger.info("owner is gone", stage=stage, object=name, error=str(error))
+            logger.info("owner is gone", **told, error=str(error))
+            self._troubles.pop(what, None)
             return
         except KubeError as error:
-            logger.warning("a workload is held up", stage=stage, object=name, error=str(error))
+            logger.warning("a workload is held up", **told, error=str(error))
         except Exception:  # a mistake of ours about one workload must not stop the others
-            logger.exception("a workload cannot be worked on", stage=stage, object=name)
+            logger.exception("a workload cannot be worked on", **told)
         else:
+            self._troubles.pop(what, None)
             return
         self._metrics.workload_errors.labels(stage).inc()
-        remember()
-        self.retry_at = min(self.retry_at, self._clock() + _RETRY_SECONDS)
+        self._wait(self._troubles.setdefault(what, _Trouble(put_in)))
+
+    def _wait(self, trouble: _Trouble) -> None:
+        longest = min(_FIRST_WAIT * 2**trouble.times, _LONGEST_WAIT)
+        trouble.times = min(trouble.times + 1, _DOUBLINGS)
+        # Half of the wait is left to chance.
+        trouble.retry_at = self._clock() + longest * (1 + self._jitter()) / 2
 
 
 async def in_parallel(work: Callable[[T], Awaitable[None]], items: Iterable[T], *, limit: int = 16) -> None:

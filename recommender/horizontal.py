@@ -1,19 +1,15 @@
 """HorizontalPodAutoscalers for workloads with auto-replicas, and none where a person has one already."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-import structlog
-
-from recommender.applying import apply_politely, is_ours, is_up_to_date, owned_object
-from recommender.keys import WorkloadKey, key_of
-from recommender.metrics import RecommenderMetrics
+from recommender.applying import is_ours, owned_object
+from recommender.claims import ScaleTarget, scale_target
+from recommender.keys import WorkloadKey
 from recommender.status import HORIZONTAL_SCALING, Condition
 from vgpu.api import AutoSetReplicas, WorkloadSpec
-from vgpu.kube.client import KubeClient
-from vgpu.kube.errors import NotFound
 from vgpu.kube.objects import HorizontalPodAutoscaler
 from vgpu.kube.resources import HPAS
 from vgpu.naming import MAX_NAME_LENGTH, Owner
@@ -29,8 +25,6 @@ _MAX_STABILIZATION: Final = 3600
 _DEFAULT_PERIOD: Final = 15
 _DEFAULT_PODS_UP: Final = 4
 
-logger = structlog.get_logger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class HorizontalDefaults:
@@ -45,15 +39,6 @@ class HorizontalDefaults:
     target: float
 
 
-class ScaleTarget(NamedTuple):
-    """An object that can be scaled; the version of its API group does not matter."""
-
-    namespace: str
-    group: str
-    kind: str
-    name: str
-
-
 @dataclass(frozen=True, slots=True)
 class HorizontalPlan:
     """What shall be with a workload's HorizontalPodAutoscaler.
@@ -61,10 +46,27 @@ class HorizontalPlan:
     Attributes:
         body: what to apply; None when there shall be none of ours.
         condition: how the workload's status tells it; None when there is nothing to tell.
+        unwanted: others of ours that scale the same object, and are to go.
     """
 
     body: Mapping[str, Any] | None
     condition: Condition | None
+    unwanted: tuple[HorizontalPodAutoscaler, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What else may scale a workload's root controller.
+
+    Attributes:
+        workload: another workload of the same root controller, whose right it is to scale it.
+        autoscalers: the HorizontalPodAutoscalers that scale the root controller, ours among them.
+        namesake: the HorizontalPodAutoscaler that has the name of the workload's, whatever it scales.
+    """
+
+    workload: WorkloadKey | None = None
+    autoscalers: Collection[HorizontalPodAutoscaler] = ()
+    namesake: HorizontalPodAutoscaler | None = None
 
 
 def hpa_key(workload: WorkloadKey) -> WorkloadKey:
@@ -82,7 +84,7 @@ def plan_horizontal(
     root: Owner | None,
     spec: WorkloadSpec,
     floor: int | None,
-    autoscalers: Iterable[HorizontalPodAutoscaler],
+    neighbours: Neighbours,
     defaults: HorizontalDefaults,
 ) -> HorizontalPlan:
     """Decide about a workload's HorizontalPodAutoscaler.
@@ -92,22 +94,37 @@ def plan_horizontal(
         root: its root controller, which is what would be scaled.
         spec: the workload's configuration.
         floor: the least number of replicas that an active cron rule asks for.
-        autoscalers: the HorizontalPodAutoscalers that scale the root controller, ours among them.
+        neighbours: what else may scale the root controller.
         defaults: what holds where the workload says nothing.
     """
-    if not spec.auto_scaling_config.auto_set_replicas.enable:
-        return HorizontalPlan(None, None)
+    enabled = spec.auto_scaling_config.auto_set_replicas.enable
+    if neighbours.workload is not None:
+        message = f"The newest pod is workload {neighbours.workload.name}'s, which decides about replicas"
+        return _without("AnotherWorkload", message) if enabled else HorizontalPlan(None, None)
+    key = hpa_key(workload)
+    others = (hpa for hpa in neighbours.autoscalers if hpa.metadata.name != key.name)
+    unwanted = tuple(hpa for hpa in others if is_ours(hpa.metadata))
+    if not enabled:
+        return HorizontalPlan(None, None, unwanted)
     if root is None or root.kind in _NOT_SCALABLE:
         kind = root.kind if root else "nothing that"
         return _without("NotScalable", f"{kind} can be scaled by a HorizontalPodAutoscaler")
-    rival = next((hpa for hpa in autoscalers if not is_ours(hpa.metadata)), None)
-    if rival is not None:
-        message = f"HorizontalPodAutoscaler {rival.metadata.name} scales {root.kind} {root.name} already"
-        return _without("ForeignAutoscaler", message)
-    key = hpa_key(workload)
+    if (obstacle := _obstacle(key, root, neighbours)) is not None:
+        return replace(_without("ForeignAutoscaler", obstacle), unwanted=unwanted)
     body = owned_object(HPAS, key, root=root, spec=hpa_spec(root, spec, floor=floor, defaults=defaults))
     message = f"HorizontalPodAutoscaler {key.name} scales {root.kind} {root.name} on {defaults.metric}"
-    return HorizontalPlan(body, Condition(HORIZONTAL_SCALING, "AutoscalerInPlace", message, status=True))
+    in_place = Condition(HORIZONTAL_SCALING, "AutoscalerInPlace", message, status=True)
+    return HorizontalPlan(body, in_place, unwanted)
+
+
+def _obstacle(key: WorkloadKey, root: Owner, neighbours: Neighbours) -> str | None:
+    """Why a person's HorizontalPodAutoscaler leaves no room for ours."""
+    for hpa in neighbours.autoscalers:
+        if not is_ours(hpa.metadata):
+            return f"HorizontalPodAutoscaler {hpa.metadata.name} scales {root.kind} {root.name} already"
+    if neighbours.namesake is not None and not is_ours(neighbours.namesake.metadata):
+        return f"HorizontalPodAutoscaler {key.name} is somebody else's, and the name would be ours"
+    return None
 
 
 def _without(reason: str, message: str) -> HorizontalPlan:
@@ -117,19 +134,8 @@ def _without(reason: str, message: str) -> HorizontalPlan:
 def target_of_hpa(hpa: HorizontalPodAutoscaler) -> ScaleTarget:
     """What an autoscaler scales."""
     target = hpa.spec.get("scaleTargetRef") or {}
-    group = _group(str(target.get("apiVersion", "")))
-    return ScaleTarget(
-        hpa.metadata.namespace, group, str(target.get("kind", "")), str(target.get("name", ""))
-    )
-
-
-def target_of_root(namespace: str, root: Owner) -> ScaleTarget:
-    """The scale target that a root controller is."""
-    return ScaleTarget(namespace, _group(root.api_version), root.kind, root.name)
-
-
-def _group(api_version: str) -> str:
-    return api_version.rpartition("/")[0]
+    api_version, kind, name = (str(target.get(key, "")) for key in ("apiVersion", "kind", "name"))
+    return scale_target(hpa.metadata.namespace, api_version, kind, name)
 
 
 def hpa_spec(
@@ -204,60 +210,3 @@ def _rules(
     if stabilization is not None:
         rules["stabilizationWindowSeconds"] = min(round(stabilization), _MAX_STABILIZATION)
     return rules
-
-
-class HpaKeeper:
-    """Brings HorizontalPodAutoscalers in step with their plans.
-
-    Args:
-        client: where they are applied and deleted.
-        metrics: counts writes.
-    """
-
-    def __init__(self, *, client: KubeClient, metrics: RecommenderMetrics) -> None:
-        self._client = client
-        self._metrics = metrics
-        self._asked: dict[WorkloadKey, Mapping[str, Any]] = {}
-
-    async def keep(
-        self, workload: WorkloadKey, plan: HorizontalPlan, live: HorizontalPodAutoscaler | None
-    ) -> None:
-        """Apply or delete, if that is not how things are.
-
-        Args:
-            workload: whose autoscaler it is.
-            plan: what shall be.
-            live: the object of our name, as it is known.
-
-        Raises:
-            KubeError: kube-apiserver does not answer or refuses.
-        """
-        if plan.body is not None:
-            await self._apply(workload, plan.body, live)
-        elif live is not None and is_ours(live.metadata):
-            await self._delete(live)
-
-    def forget(self, hpa: WorkloadKey) -> None:
-        """Make it possible to create an autoscaler again that was deleted."""
-        self._asked.pop(hpa, None)
-
-    async def _apply(
-        self, workload: WorkloadKey, body: Mapping[str, Any], live: HorizontalPodAutoscaler | None
-    ) -> None:
-        name = hpa_key(workload)
-        if (live is not None and is_up_to_date(live.metadata, body)) or self._asked.get(name) == body:
-            return
-        applied = await apply_politely(self._client, HPAS, body)
-        self._asked[name] = body
-        self._metrics.writes.labels("hpa", "written").inc()
-        self._metrics.foreign_fields.labels("hpa").inc(len(applied.foreign_fields))
-        logger.info("autoscaler applied", workload=str(workload), left_to_others=applied.foreign_fields)
-
-    async def _delete(self, live: HorizontalPodAutoscaler) -> None:
-        try:
-            await self._client.delete(HPAS, live.metadata.name, namespace=live.metadata.namespace)
-        except NotFound:
-            return
-        self.forget(key_of(live.metadata))
-        self._metrics.writes.labels("hpa", "deleted").inc()
-        logger.info("autoscaler deleted", autoscaler=str(key_of(live.metadata)))

@@ -7,14 +7,16 @@ from typing import Final
 
 import structlog
 
+from recommender.autoscalers import HpaKeeper
 from recommender.changes import Changes
+from recommender.claims import Claims
 from recommender.cluster import Cluster
 from recommender.configurations import Configurations
 from recommender.engine import Engine, Stages, Timing
 from recommender.failures import Failures
 from recommender.feeding import Feeder
 from recommender.histories import Histories
-from recommender.horizontal import HorizontalDefaults, HpaKeeper
+from recommender.horizontal import HorizontalDefaults
 from recommender.metrics import RecommenderMetrics
 from recommender.observing import Observer
 from recommender.owners import OwnerLookup
@@ -102,7 +104,9 @@ class Recommender:
         self._owners = OwnerLookup(client)
         self._pods = PodIndex(self._owners)
         self._failures = Failures(changes=self._changes, metrics=self._metrics, clock=self._timing.clock)
-        self.cluster = Cluster(client, self._changes)
+        self._claims = Claims(self._pods)
+        self.cluster = Cluster(client, self._changes, self._claims)
+        self.cluster.show(self.registry)
         self.engine = self._engine()
         self._metrics.watch(
             workloads=lambda: len(self.cluster.workloads.values()), pods=lambda: len(self._pods.values())
@@ -127,7 +131,7 @@ class Recommender:
 
     def not_ready(self) -> list[str]:
         """Why recommendations cannot be counted on now, a sentence for each reason."""
-        return [*self.cluster.not_synced(), *self.engine.not_ready()]
+        return [*self.cluster.not_ready(), *self.engine.not_ready()]
 
     def _engine(self) -> Engine:
         histories = Histories(
@@ -179,6 +183,7 @@ class Recommender:
         return Reporter(
             cluster=self.cluster,
             pods=self._pods,
+            claims=self._claims,
             hpas=HpaKeeper(client=self._client, metrics=self._metrics),
             publisher=StatusPublisher(client=self._client, metrics=self._metrics),
             metrics=self._metrics,

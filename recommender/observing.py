@@ -6,9 +6,10 @@ from functools import partial
 
 from recommender.changes import Batch, Changes
 from recommender.cluster import Cluster
+from recommender.errors import OwnerGone
 from recommender.failures import Failures, in_parallel
 from recommender.keys import WorkloadKey, key_of
-from recommender.pods import PodIndex, TrackedPod, newest
+from recommender.pods import PodIndex, TrackedPod
 from recommender.workloads import WorkloadKeeper, profile_name
 from vgpu.kube.objects import CustomObject
 
@@ -82,7 +83,7 @@ class Observer:
             workloads=tuple(live for live in known.values() if live is not None),
             missing=missing,
             retired=retired,
-            news=frozenset(batch.workloads),
+            news=frozenset(batch.news),
             pods_gone=gone,
             deleted_hpas=frozenset(batch.deleted_hpas),
         )
@@ -94,6 +95,7 @@ class Observer:
     def _forget(self, key: WorkloadKey) -> None:
         self._problems.pop(key, None)
         self._keeper.forget(key)
+        self._failures.forget(key)
 
     async def _follow_pods(self, batch: Batch, touch: Callable[[WorkloadKey], None]) -> frozenset[str]:
         gone: set[str] = set()
@@ -123,11 +125,24 @@ class Observer:
         return {pod.workload for pod in self._pods.values() if _profile_of(pod) in profiles}
 
     async def _keep(self, key: WorkloadKey) -> None:
-        pod = newest(self._pods.of(key))
-        if pod is None:
-            return
         with self._failures.of_workload("observe", key):
-            self._problems[key] = await self._keeper.keep(pod, self._cluster.workloads.get(*key))
+            pod = await self._pods.deciding(key)
+            if pod is None:
+                return
+            try:
+                self._problems[key] = await self._keeper.keep(pod, self._cluster.workloads.get(*key))
+            except OwnerGone:
+                if not await self._has_another_root(pod):
+                    raise
+                self._changes.workload(key)
+
+    async def _has_another_root(self, pod: TrackedPod) -> bool:
+        """Look up anew who owns a workload's pods: what their owner has left behind may have another one."""
+        found = [await self._pods.track(sibling.pod) for sibling in self._pods.of(pod.workload)]
+        for tracked in found:
+            if tracked is not None and tracked.workload != pod.workload:
+                self._changes.workload(tracked.workload)
+        return any(tracked is not None and tracked.root != pod.root for tracked in found)
 
 
 def _profile_of(pod: TrackedPod) -> tuple[str, str]:

@@ -6,6 +6,7 @@ follow one another from there, and a higher sample takes the place of the peak t
 there, a peak of zero is one too, and a late sample counts in the window in which it was taken.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
@@ -39,6 +40,7 @@ class PeakWindows:
         self._window = window
         self._depth = depth
         self._slots: dict[str, int] = {}
+        self._workers: defaultdict[int, set[str]] = defaultdict(set)
         self._free: list[int] = []
         self._rows: IndexArray = np.zeros(0, dtype=np.intp)
         self._opened: FloatArray = np.zeros(0, dtype=np.float64)
@@ -86,11 +88,18 @@ class PeakWindows:
         slot = self._slots.pop(worker, None)
         if slot is not None:
             self._free.append(slot)
+            self._leave_row(worker, slot)
 
     def forget_row(self, row: int) -> None:
         """Drops the windows of all workers of a workload; to be called when its row is removed."""
-        for worker in [worker for worker, slot in self._slots.items() if self._rows[slot] == row]:
+        for worker in tuple(self._workers.get(row, ())):
             self.forget(worker)
+
+    def _leave_row(self, worker: str, slot: int) -> None:
+        row = int(self._rows[slot])
+        self._workers[row].discard(worker)
+        if not self._workers[row]:
+            del self._workers[row]
 
     def _slots_of(self, workers: Sequence[str], rows: IndexArray, times: FloatArray) -> IndexArray:
         slots = np.empty(len(workers), dtype=np.intp)
@@ -107,9 +116,12 @@ class PeakWindows:
         slot = self._slots.get(worker)
         if slot is None:
             slot = self._slots[worker] = self._free.pop() if self._free else len(self._slots)
+        else:
+            self._leave_row(worker, slot)
         if slot >= len(self._rows):
             self._grow()
         self._rows[slot] = row
+        self._workers[int(row)].add(worker)
         self._opened[slot] = time
         self._newest[slot] = 0
         self._peaks[slot] = np.nan

@@ -3,17 +3,9 @@
 from typing import Final
 
 from recommender.errors import MissingPermissions
+from recommender.owners import OWNER_KINDS
 from vgpu.kube.client import KubeClient
-from vgpu.kube.resources import (
-    HPAS,
-    JOBS,
-    NODES,
-    PODS,
-    PROFILES,
-    REPLICA_SETS,
-    WORKLOADS,
-    ResourceType,
-)
+from vgpu.kube.resources import HPAS, NODES, PODS, PROFILES, WORKLOADS, ResourceType
 
 ACCESS_REVIEWS: Final = ResourceType(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
@@ -26,8 +18,7 @@ _NEEDED: Final[tuple[tuple[ResourceType, str, tuple[str, ...]], ...]] = (
     (WORKLOADS, "", (*_FOLLOW, "get", "create", "patch")),
     (WORKLOADS, "status", ("patch",)),
     (HPAS, "", (*_FOLLOW, "create", "patch", "delete")),
-    (REPLICA_SETS, "", ("get",)),
-    (JOBS, "", ("get",)),
+    *((kind, "", ("get",)) for kind in OWNER_KINDS),
 )
 
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import structlog
 
-from recommender.applying import apply_politely, is_up_to_date, owned_object
+from recommender.applying import (
+    apply_politely,
+    foreign_object,
+    is_ours,
+    is_owned_by,
+    is_up_to_date,
+    owned_object,
+)
 from recommender.keys import WorkloadKey
 from recommender.metrics import RecommenderMetrics
 from recommender.owners import OwnerLookup
@@ -15,7 +22,7 @@ from vgpu.annotations import WORKLOAD_PROFILE
 from vgpu.api import ConfigurationError, annotation_problems, effective_spec, parse_spec
 from vgpu.dialects import SliceReading, baseline
 from vgpu.kube.client import KubeClient
-from vgpu.kube.errors import Invalid, KubeError
+from vgpu.kube.errors import Conflict, Invalid, KubeError
 from vgpu.kube.objects import CustomObject
 from vgpu.kube.resources import WORKLOADS
 
@@ -82,6 +89,9 @@ def _slice_only(reading: SliceReading) -> Mapping[str, Any]:
 class WorkloadKeeper:
     """Creates TensorFusionWorkloads and changes their spec, only where it differs from what was applied.
 
+    A workload that a person has made stays that person's: it is neither owned by the root controller, with
+    which it would be collected, nor configured by annotations; it only gets a slice where it has none.
+
     Args:
         client: where they are applied.
         owners: tells whether the root controller still stands.
@@ -122,27 +132,40 @@ class WorkloadKeeper:
         desired = desired_spec(pod, profile, exists=live is not None)
         if desired.spec is None:
             return desired.problems
+        if live is not None and not is_ours(live.metadata):
+            return (*desired.problems, *await self._complete(pod, live))
         body = owned_object(WORKLOADS, pod.workload, root=pod.root, spec=desired.spec)
         if live is not None and is_up_to_date(live.metadata, body):
             return desired.problems
-        asked = self._asked.get(pod.workload)
-        if asked is None or asked[0] != body:
-            asked = body, await self._apply(pod, body, exists=live is not None)
-            self._asked[pod.workload] = asked
-        return (*desired.problems, *asked[1])
+        if live is None or not is_owned_by(live.metadata, pod.root.uid):
+            await self._owners.require(pod.workload.namespace, pod.root)
+        return (*desired.problems, *await self._ask(pod, body))
 
     def forget(self, key: WorkloadKey) -> None:
         """Make it possible to create a workload again that was deleted."""
         self._asked.pop(key, None)
 
-    async def _apply(self, pod: TrackedPod, body: Mapping[str, Any], *, exists: bool) -> tuple[str, ...]:
-        """Apply; returns kube-apiserver's refusal if it takes the body for invalid."""
-        if not exists:
-            await self._owners.require(pod.workload.namespace, pod.root)
+    async def _complete(self, pod: TrackedPod, live: CustomObject) -> tuple[str, ...]:
+        """Give a workload that a person has made the slice to start from, where the person has given none."""
+        spec = _slice_only(baseline(pod.pod))
+        if live.spec.get("resources") == spec["resources"]:
+            return ()
+        return await self._ask(pod, foreign_object(WORKLOADS, pod.workload, spec=spec))
+
+    async def _ask(self, pod: TrackedPod, body: Mapping[str, Any]) -> tuple[str, ...]:
+        asked = self._asked.get(pod.workload)
+        if asked is None or asked[0] != body:
+            asked = body, await self._apply(pod, body)
+            self._asked[pod.workload] = asked
+        return asked[1]
+
+    async def _apply(self, pod: TrackedPod, body: Mapping[str, Any]) -> tuple[str, ...]:
+        """Apply; returns kube-apiserver's refusal where asking again could not help."""
         try:
             applied = await apply_politely(self._client, WORKLOADS, body)
-        except Invalid as error:
+        except (Invalid, Conflict) as error:
             self._metrics.writes.labels("workload", "invalid").inc()
+            logger.warning("workload spec refused", workload=str(pod.workload), error=str(error))
             return (error.message,)
         except KubeError:
             self._metrics.writes.labels("workload", "failed").inc()

@@ -17,9 +17,10 @@ from vgpu.annotations import (
     TFLOPS_REQUEST,
     VRAM_LIMIT,
     VRAM_REQUEST,
+    WORKLOAD,
     WORKLOAD_PROFILE,
 )
-from vgpu.kube.resources import DEPLOYMENTS, HPAS, NODES, PODS, PROFILES, WORKLOADS
+from vgpu.kube.resources import DEPLOYMENTS, HPAS, NODES, PODS, PROFILES, REPLICA_SETS, WORKLOADS
 
 APPLIED = {AUTO_RESOURCES: "true", AUTO_SCALE_TARGET_RESOURCE: "all"}
 QUICK = {"autoSetResources": {"minSamples": 3, "confidenceInterval": "1s"}}
@@ -402,6 +403,10 @@ async def test_metrics_show_the_recommendation_until_the_workload_is_no_more() -
         assert rig.metric("estimate", **{**labels, "kind": "target"}) is None
 
 
+def hpas(rig: Rig) -> list[str]:
+    return [each["metadata"]["name"] for each in rig.kube.objects(HPAS)]
+
+
 async def test_auto_replicas_make_an_autoscaler_that_goes_when_a_person_has_one() -> None:
     async with recommending() as rig:
         rig.deploy("web", annotations={AUTO_REPLICAS: "true"})
@@ -427,6 +432,84 @@ async def test_auto_replicas_make_an_autoscaler_that_goes_when_a_person_has_one(
         rig.kube.delete(HPAS, "default", "web")
         await rig.settle()
         assert rig.kube.find(HPAS, "default", "vgpu-web") is not None
+
+
+async def test_a_renamed_workload_takes_its_predecessors_autoscaler_over_and_gives_it_back() -> None:
+    async with recommending() as rig:
+        rig.deploy("web", annotations={AUTO_REPLICAS: "true"})
+        await rig.settle()
+        rig.add_pod("web", "pod1", annotations={AUTO_REPLICAS: "true", WORKLOAD: "renamed"})
+        await rig.settle()
+        assert hpas(rig) == ["vgpu-renamed"]
+        scaling = rig.condition(type_="HorizontalScaling")
+        assert scaling is not None
+        assert scaling["reason"] == "AnotherWorkload"
+        renamed = rig.condition("renamed", type_="HorizontalScaling")
+        assert renamed is not None
+        assert renamed["status"] == "True"
+
+        rig.kube.delete(PODS, "default", f"web-{builders.TEMPLATE_HASH}-pod1")
+        await rig.settle()
+        assert hpas(rig) == ["vgpu-web"]
+
+
+async def test_of_two_autoscalers_of_ours_on_one_object_one_remains_over_a_restart() -> None:
+    async with recommending() as rig:
+        rig.deploy("web", annotations={AUTO_REPLICAS: "true"})
+        rig.add_pod("web", "pod1", annotations={AUTO_REPLICAS: "true", WORKLOAD: "renamed"})
+        await rig.settle()
+        [left] = hpas(rig)
+        twin = rig.kube.get(HPAS, "default", left)
+        other = "vgpu-web" if left == "vgpu-renamed" else "vgpu-renamed"
+        twin["metadata"] = {"name": other, "namespace": "default", "labels": twin["metadata"]["labels"]}
+        rig.kube.put(HPAS, twin)
+        async with rig.running():
+            rig.recommender.engine.look_at_everything()
+            await rig.settle()
+            assert hpas(rig) == [left]
+
+
+async def test_an_autoscaler_that_kube_apiserver_takes_for_invalid_is_told_and_not_asked_again() -> None:
+    async with recommending() as rig:
+        rig.kube.fail(r"/horizontalpodautoscalers/", code=422, reason="Invalid", times=99)
+        rig.deploy("web", annotations={AUTO_REPLICAS: "true"})
+        await rig.settle()
+        asked = len(rig.kube.writes())
+        await rig.pass_time(minutes=3)
+        assert len(rig.kube.writes()) == asked
+        scaling = rig.condition(type_="HorizontalScaling")
+        assert scaling is not None
+        assert scaling["reason"] == "AutoscalerFailed"
+
+
+async def test_a_workload_of_a_person_scales_what_its_pods_belong_to() -> None:
+    async with recommending() as rig:
+        rig.kube.put(WORKLOADS, builders.workload(auto_scaling_config={"autoSetReplicas": {"enable": True}}))
+        rig.deploy("web")
+        await rig.settle()
+        assert hpas(rig) == ["vgpu-web"]
+        assert "ownerReferences" not in rig.kube.get(WORKLOADS, "default", "web")["metadata"]
+
+
+async def test_a_workload_follows_its_pods_to_the_next_deployment() -> None:
+    async with recommending() as rig:
+        rig.deploy("web", annotations=APPLIED)
+        await rig.settle()
+        # As `kubectl delete deployment web --cascade=orphan`, and another one that adopts the ReplicaSet.
+        rig.kube.delete(DEPLOYMENTS, "default", "web")
+        successor = builders.deployment("web")
+        successor["metadata"]["uid"] = "uid-successor"
+        rig.kube.put(DEPLOYMENTS, successor)
+        replica_set = rig.kube.get(REPLICA_SETS, "default", f"web-{builders.TEMPLATE_HASH}")
+        replica_set["metadata"]["ownerReferences"] = [builders.owner_reference(successor)]
+        rig.kube.put(REPLICA_SETS, replica_set)
+        workload = rig.kube.get(WORKLOADS, "default", "web")
+        del workload["metadata"]["ownerReferences"]
+        rig.kube.put(WORKLOADS, workload)
+        await rig.settle()
+        await rig.pass_time(minutes=1)
+        [owner] = rig.kube.get(WORKLOADS, "default", "web")["metadata"]["ownerReferences"]
+        assert owner["uid"] == successor["metadata"]["uid"]
 
 
 async def test_an_autoscaler_deleted_by_mistake_comes_back() -> None:

@@ -2,10 +2,18 @@ from typing import Any
 
 import pytest
 
-from recommender.horizontal import HorizontalDefaults, HorizontalPlan, hpa_key, plan_horizontal
+from recommender.applying import FIELD_MANAGER, MANAGED_BY
+from recommender.horizontal import (
+    HorizontalDefaults,
+    HorizontalPlan,
+    Neighbours,
+    hpa_key,
+    plan_horizontal,
+)
 from recommender.keys import WorkloadKey
 from tests.support import builders
 from vgpu.api import parse_spec
+from vgpu.kube.objects import HorizontalPodAutoscaler
 from vgpu.naming import Owner
 
 WEB = WorkloadKey("default", "web")
@@ -18,7 +26,7 @@ def plan(
     *,
     root: Owner | None = ROOT,
     floor: int | None = None,
-    autoscalers: tuple[str, ...] = (),
+    neighbours: Neighbours | None = None,
     **slice_: str,
 ) -> HorizontalPlan:
     spec = {
@@ -30,7 +38,7 @@ def plan(
         root=root,
         spec=parse_spec(spec),
         floor=floor,
-        autoscalers=[builders.hpa_struct(name) for name in autoscalers],
+        neighbours=neighbours or Neighbours(),
         defaults=DEFAULTS,
     )
 
@@ -138,11 +146,41 @@ def test_periods_stay_within_what_kubernetes_takes() -> None:
 
 
 def test_an_autoscaler_of_a_person_makes_ours_step_back() -> None:
-    made = plan(autoscalers=("mine",))
+    made = plan(neighbours=Neighbours(autoscalers=[builders.hpa_struct("mine")]))
     assert made.body is None
     assert made.condition is not None
     assert (made.condition.status, made.condition.reason) == (False, "ForeignAutoscaler")
     assert "HorizontalPodAutoscaler mine" in made.condition.message
+
+
+def test_an_autoscaler_of_a_person_that_has_our_name_is_left_alone() -> None:
+    made = plan(neighbours=Neighbours(namesake=builders.hpa_struct("vgpu-web", target="other")))
+    assert made.body is None
+    assert made.condition is not None
+    assert made.condition.reason == "ForeignAutoscaler"
+
+
+def ours(name: str) -> HorizontalPodAutoscaler:
+    body = {**builders.horizontal_pod_autoscaler(name)}
+    body["metadata"] = {**body["metadata"], "labels": {MANAGED_BY: FIELD_MANAGER}}
+    return builders.struct(body, HorizontalPodAutoscaler)
+
+
+def test_what_a_workload_of_another_name_has_left_on_the_same_object_goes() -> None:
+    before = ours("vgpu-before")
+    made = plan(neighbours=Neighbours(autoscalers=[ours("vgpu-web"), before]))
+    assert made.body is not None
+    assert made.unwanted == (before,)
+    assert plan({"enable": False}, neighbours=Neighbours(autoscalers=[before])).unwanted == (before,)
+
+
+def test_a_workload_that_another_has_taken_over_from_yields() -> None:
+    other = Neighbours(workload=WorkloadKey("default", "renamed"), autoscalers=[ours("vgpu-renamed")])
+    made = plan(neighbours=other)
+    assert (made.body, made.unwanted) == (None, ())
+    assert made.condition is not None
+    assert (made.condition.status, made.condition.reason) == (False, "AnotherWorkload")
+    assert "workload renamed" in made.condition.message
 
 
 @pytest.mark.parametrize("kind", ["Pod", "Job", "CronJob", "DaemonSet"])

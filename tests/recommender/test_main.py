@@ -7,16 +7,22 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from recommender.changes import Changes
+from recommender.claims import Claims
+from recommender.cluster import Cluster
 from recommender.errors import MissingPermissions
 from recommender.main import run, serve
+from recommender.owners import OwnerLookup
 from recommender.permissions import ACCESS_REVIEWS
+from recommender.pods import PodIndex
 from recommender.settings import RecommenderSettings
 from tests.support.fake_kube import FakeKube
 from tests.support.fake_prometheus import FakePrometheus
+from tests.support.recommending import recommending
 from tests.support.waiting import until
 from vgpu.errors import ExitCode
 from vgpu.kube.errors import ApiUnreachable, KubeConfigError, MissingCrds
-from vgpu.kube.resources import PROFILES, WORKLOADS
+from vgpu.kube.resources import HPAS, PROFILES, WORKLOADS
 from vgpu.prometheus import BadQuery
 from vgpu.serving import ServingError
 from vgpu.settings import SettingsError, load_settings
@@ -155,6 +161,33 @@ async def test_missing_permissions_end_the_start_and_are_named(
     assert "patch tensorfusionworkloads.tensor-fusion.ai/status" in str(error)
     assert "list pods" not in str(error)
     assert error.exit_code == ExitCode.CLUSTER
+
+
+@pytest.mark.parametrize("plural", ["deployments", "statefulsets", "daemonsets", "cronjobs", "jobs"])
+async def test_every_kind_that_owns_pods_must_be_readable(
+    kube: FakeKube, prometheus: FakePrometheus, plural: str
+) -> None:
+    grant(kube, all_but=f"get {plural}")
+    assert f"get {plural}" in str(await failure(settings(kube, prometheus)))
+
+
+async def test_a_reflector_that_hears_nothing_for_long_makes_it_unready() -> None:
+    async with recommending() as rig:
+        assert not any("out of date" in reason for reason in rig.recommender.not_ready())
+        rig.recommender.cluster.hpas._last_contact -= 301
+        [reason] = [each for each in rig.recommender.not_ready() if "out of date" in each]
+        assert reason.startswith("hpas may be out of date")
+        assert rig.recommender.registry.get_sample_value(
+            "vgpu_kube_last_contact_seconds", {"resource": HPAS.full_name}
+        ) == pytest.approx(301, abs=5)
+
+
+async def test_all_that_is_listed_at_the_start_has_one_deadline() -> None:
+    async with FakeKube() as kube, kube.client() as client:
+        cluster = Cluster(client, Changes(), Claims(PodIndex(OwnerLookup(client))))
+        with pytest.raises(ExceptionGroup):
+            async with asyncio.timeout(0.4):
+                await cluster.wait_synced(0.1)
 
 
 async def test_an_unreachable_api_server_ends_the_start_and_is_named(

@@ -234,7 +234,7 @@ async def test_a_poll_takes_the_maximum_of_each_step_of_the_real_query() -> None
 def test_one_query_a_metric_covers_all_pods() -> None:
     tflops, vram = bulk_queries(TENSORFUSION, 60)
     assert tflops == (
-        "max by (exported_namespace, namespace, exported_pod, pod, worker, uuid) "
+        "max by (exported_namespace, namespace, exported_worker, exported_pod, worker, pod, uuid) "
         "(max_over_time(tf_worker_usage_compute_tflops[60000ms]))"
     )
     assert "tf_worker_usage_memory_bytes" in vram

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from recommender.applying import APPLIED_DIGEST
 from recommender.errors import OwnerGone
 from recommender.keys import WorkloadKey
 from recommender.metrics import RecommenderMetrics
@@ -225,15 +226,82 @@ async def test_what_a_template_no_longer_says_is_taken_back() -> None:
         assert "autoScalingConfig" not in live.spec
 
 
-async def test_a_workload_of_a_person_keeps_what_that_person_wrote() -> None:
+async def test_a_workload_of_a_person_stays_that_persons() -> None:
     async with cluster() as there:
         mine = builders.workload(resources=builders.slice_json(tflops_request="1", vram_limit="99Gi"))
-        there.kube.put(WORKLOADS, mine)
+        stored = there.kube.put(WORKLOADS, mine)
         await there.keep(tracked(annotations={AUTO_RESOURCES: "true"}))
+        live = there.kube.get(WORKLOADS, "default", "web")
+        assert live["spec"] == mine["spec"]
+        for key in ("ownerReferences", "labels", "annotations"):
+            assert live["metadata"].get(key) == stored["metadata"].get(key)
+
+
+async def test_a_workload_of_a_person_without_a_slice_gets_that_of_the_template() -> None:
+    async with cluster() as there:
+        config = {"autoSetResources": {"enable": True}}
+        mine = {**builders.workload(), "spec": {"autoScalingConfig": config}}
+        there.kube.put(WORKLOADS, mine)
+        for request in ("10", "12"):
+            await there.keep(tracked(tflops_request=request))
+            live = there.live()
+            assert live is not None
+            assert live.spec["autoScalingConfig"] == config
+            assert live.spec["resources"]["requests"]["tflops"] == request
+
+
+async def test_a_label_of_another_tool_on_a_workload_of_ours_is_left_to_it() -> None:
+    async with cluster() as there:
+        await there.keep(tracked())
+        stored = there.kube.get(WORKLOADS, "default", "web")
+        stored["metadata"]["annotations"][APPLIED_DIGEST] = "somebody-else-s"
+        there.kube.put(WORKLOADS, stored)
+        await there.keep(tracked(tflops_request="12"))
         live = there.live()
         assert live is not None
-        assert live.spec["resources"] == mine["spec"]["resources"]
-        assert live.spec["autoScalingConfig"]["autoSetResources"]["enable"] is True
+        assert live.spec["resources"]["requests"]["tflops"] == "12"
+        assert (live.metadata.annotations or {})[APPLIED_DIGEST] == "somebody-else-s"
+
+
+async def test_a_conflict_that_lasts_is_told_and_not_asked_again() -> None:
+    async with cluster() as there:
+        there.kube.fail("/tensorfusionworkloads/web", code=409, reason="Conflict", times=9)
+        first = await there.keep(tracked())
+        assert len(first) == 1
+        assert await there.keep(tracked()) == first
+        assert len(there.kube.writes()) == 1
+
+
+async def test_a_workload_that_has_lost_its_owner_gets_the_one_that_stands() -> None:
+    async with cluster() as there:
+        await there.keep(tracked())
+        stored = there.kube.get(WORKLOADS, "default", "web")
+        del stored["metadata"]["ownerReferences"]
+        there.kube.put(WORKLOADS, stored)
+        there.keeper.forget(WorkloadKey("default", "web"))
+        await there.keep(tracked())
+        live = there.live()
+        assert live is not None
+        assert [owner.uid for owner in live.metadata.owner_references or ()] == [OWNER.uid]
+
+
+async def test_a_replica_set_is_asked_for_its_owner_anew_once_the_old_one_is_gone() -> None:
+    async with cluster() as there:
+        replica_set = builders.replica_set("web")["metadata"]["name"]
+        old = await there.index.track(deployed(there.kube))
+        assert old is not None
+        there.kube.delete(DEPLOYMENTS, "default", "web")
+        successor = builders.deployment("web")
+        successor["metadata"]["uid"] = "uid-successor"
+        there.kube.put(DEPLOYMENTS, successor)
+        adopted = there.kube.get(REPLICA_SETS, "default", replica_set)
+        adopted["metadata"]["ownerReferences"] = [builders.owner_reference(successor)]
+        there.kube.put(REPLICA_SETS, adopted)
+        with pytest.raises(OwnerGone):
+            await there.owners.require("default", old.root)
+        new = await there.index.track(deployed(there.kube))
+        assert new is not None
+        assert new.root.uid == "uid-successor"
 
 
 async def test_what_kube_apiserver_refuses_is_told_and_not_asked_again() -> None:
