@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 import vgpu
-from metrics_adapter.authentication import FrontProxy, User
+from metrics_adapter.authentication import FrontProxy
 from metrics_adapter.catalog import MetricGroup
 from metrics_adapter.custom_metrics import answer, read_request
 from metrics_adapter.discovery import (
@@ -28,8 +28,7 @@ from metrics_adapter.metrics import AdapterMetrics
 from metrics_adapter.openapi import swagger, v3_document, v3_index
 from metrics_adapter.snapshot import Snapshot
 from metrics_adapter.statuses import Status, internal_error, status_of
-
-USER = web.RequestKey("user", User)
+from vgpu.serving import alive, readiness
 
 _HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
 _OPEN_PATHS = frozenset({*_HEALTH_PATHS, "/version", "/openapi/v2", "/openapi/v3"})
@@ -61,7 +60,8 @@ def build_app(
         clock: Epoch seconds.
     """
     app = web.Application(middlewares=[_observe(groups, metrics), _authenticate(front_proxy)])
-    app.add_routes([*_health_routes(not_ready), *_document_routes(groups)])
+    app.add_routes([web.get("/healthz", alive), web.get("/livez", alive)])
+    app.add_routes([web.get("/readyz", readiness(not_ready)), *_document_routes(groups)])
     for group in groups:
         app.add_routes(_metric_routes(group, snapshot, freshness=freshness, clock=clock))
     return app
@@ -131,27 +131,13 @@ def _answer_document(request: web.Request, content: Document) -> web.StreamRespo
     return web.Response(body=content.body, headers={**headers, "Content-Type": content.content_type})
 
 
-def _health_routes(not_ready: Callable[[], Sequence[str]]) -> list[web.RouteDef]:
-    async def alive(request: web.Request) -> web.Response:
-        del request
-        return web.Response(text="ok")
-
-    async def ready(request: web.Request) -> web.Response:
-        del request
-        reasons = not_ready()
-        text = "".join(f"not ready: {reason}\n" for reason in reasons) or "ok"
-        return web.Response(status=503 if reasons else 200, text=text)
-
-    return [web.get("/healthz", alive), web.get("/livez", alive), web.get("/readyz", ready)]
-
-
 def _authenticate(front_proxy: FrontProxy) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in _OPEN_PATHS and not request.path.startswith(_OPEN_PREFIX):
             connection = request.get_extra_info("ssl_object")
             certificate = connection.getpeercert() if connection is not None else None
-            request[USER] = front_proxy.authenticate(certificate, request.headers)
+            front_proxy.require(certificate, request.headers)
         return await handler(request)
 
     return authenticate

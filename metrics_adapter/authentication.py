@@ -2,8 +2,8 @@
 
 kube-apiserver authenticates and authorizes a user's request for metrics before it passes it on, so a request
 that comes with the front proxy's certificate is allowed. Requests that come straight to the adapter are
-refused, whoever makes them: it has no authorization of its own. The headers that name the user (X-Remote-User
-and its like) are only read behind that certificate; without it anyone could write them.
+refused, whoever makes them: it has no authorization of its own. The header that names the user
+(X-Remote-User) is only looked at behind that certificate; without it anyone could write it.
 
 The ConfigMap is read once, at start: after a rotation of the front proxy's CA the adapter must be restarted.
 """
@@ -31,31 +31,18 @@ PeerCertificate = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """On whose behalf the front proxy asks."""
-
-    name: str
-    groups: tuple[str, ...] = ()
-
-
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-
-
-@dataclass(frozen=True, slots=True)
 class FrontProxy:
-    """How the front proxy is recognised, and where it says who the user is.
+    """How the front proxy is recognised, and where it says that it asks for a user.
 
     Attributes:
         ca_pem: CAs of its client certificate.
         allowed_names: Common names it may have; empty: any that the CA signed.
-        username_headers: Headers with the user's name; the first that is there counts.
-        group_headers: Headers with the user's groups, one value each.
+        username_headers: Headers that may hold the user's name.
     """
 
     ca_pem: bytes
     allowed_names: frozenset[str] = frozenset()
     username_headers: tuple[str, ...] = ("X-Remote-User",)
-    group_headers: tuple[str, ...] = ("X-Remote-Group",)
 
     @classmethod
     def from_config_map(cls, data: Mapping[str, str]) -> "FrontProxy":
@@ -74,11 +61,10 @@ class FrontProxy:
             ca_pem=ca.encode(),
             allowed_names=frozenset(_names(data, "requestheader-allowed-names")),
             username_headers=tuple(_names(data, "requestheader-username-headers")),
-            group_headers=tuple(_names(data, "requestheader-group-headers")),
         )
 
-    def authenticate(self, certificate: PeerCertificate | None, headers: CIMultiDictProxy[str]) -> User:
-        """The user that the front proxy asks for.
+    def require(self, certificate: PeerCertificate | None, headers: CIMultiDictProxy[str]) -> None:
+        """Make sure that the front proxy asks, and for a user.
 
         Args:
             certificate: The client's, which TLS has verified against `ca_pem`; None or empty without one.
@@ -90,15 +76,10 @@ class FrontProxy:
         """
         if not certificate:
             raise _denied()
-        name = _common_name(certificate)
-        if self.allowed_names and name not in self.allowed_names:
+        if self.allowed_names and _common_name(certificate) not in self.allowed_names:
             raise Unauthenticated("Unauthorized")
-        user = next((headers[header] for header in self.username_headers if headers.get(header)), None)
-        if user is None:
+        if not any(headers.get(header) for header in self.username_headers):
             raise _denied()
-        return User(
-            user, tuple(group for header in self.group_headers for group in headers.getall(header, ()))
-        )
 
 
 async def load_front_proxy(client: KubeClient, *, timeout: float) -> FrontProxy:
@@ -146,5 +127,5 @@ def _common_name(certificate: PeerCertificate) -> str:
 
 def _denied() -> AccessDenied:
     return AccessDenied(
-        f'forbidden: User "{ANONYMOUS.name}" cannot get metrics from the adapter itself; ask kube-apiserver'
+        'forbidden: User "system:anonymous" cannot get metrics from the adapter itself; ask kube-apiserver'
     )

@@ -1,7 +1,7 @@
 """The metrics adapter's process: from settings to a server that answers until it is told to stop."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -23,10 +23,12 @@ from vgpu.kube.resources import PODS
 from vgpu.metric_source import require_valid_queries
 from vgpu.prometheus import PrometheusClient
 from vgpu.serving import HttpsServer, OpsServer, run_until_signal
-from vgpu.telemetry import new_registry
-from vgpu.usage_sources import Preset
+from vgpu.telemetry import new_registry, watch_reflectors
 
 GROUPS = (CUSTOM_METRICS,)
+
+# Bookmarks come every minute or two: after so long the pods that are known are those of the past.
+_LONGEST_SILENCE = 300.0
 
 _log = structlog.get_logger(__name__)
 
@@ -42,80 +44,121 @@ async def run(settings: AdapterSettings) -> None:
 
 async def serve(settings: AdapterSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, whatever is going on then; answers in flight are finished."""
-    async with asyncio.TaskGroup() as tasks:
-        work = tasks.create_task(_work(settings))
-        await stop.wait()
-        work.cancel()
+    async with (
+        await KubeClient.connect(kubeconfig=settings.kubeconfig, user_agent="vgpu-metrics-adapter") as kube,
+        PrometheusClient(settings.prometheus_url, timeout=settings.prometheus_timeout) as source,
+    ):
+        adapter = Adapter(settings, kube=kube, source=source)
+        # The ops server is there first and last: it tells what the start waits for, and keeps requests away
+        # while those in flight are finished.
+        async with adapter.ops, asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(adapter.work())
+            await stop.wait()
+            adapter.retire()
+            await asyncio.sleep(settings.shutdown_delay)
+            work.cancel()
 
 
-async def _work(settings: AdapterSettings) -> None:
-    async with AsyncExitStack() as stack:
-        kube = await stack.enter_async_context(
-            await KubeClient.connect(kubeconfig=settings.kubeconfig, user_agent="vgpu-metrics-adapter")
+class Adapter:
+    """The parts of a running adapter."""
+
+    def __init__(self, settings: AdapterSettings, *, kube: KubeClient, source: PrometheusClient) -> None:
+        self._settings = settings
+        self._kube = kube
+        self._source = source
+        self._pair = _serving_pair(settings)
+        self._waiting_for: str | None = "kube-apiserver has not answered yet"
+        self._retired = False
+        self._pods = Reflector(kube, PODS, type=Pod, label_selector=GATE_SELECTOR)
+        registry = new_registry(service="metrics-adapter")
+        watch_reflectors(registry, [self._pods])
+        self._metrics = AdapterMetrics(registry)
+        self._metrics.certificate_ends(self._pair.expires)
+        self._poller = Poller(
+            source=source,
+            find_pod=self._pods.get,
+            preset=settings.usage(),
+            interval=settings.interval,
+            freshness=settings.freshness,
+            metrics=self._metrics,
         )
-        await kube.wait_reachable(timeout=settings.startup_timeout)
-        front_proxy = await load_front_proxy(kube, timeout=settings.startup_timeout)
-        source = await stack.enter_async_context(
-            PrometheusClient(settings.prometheus_url, timeout=settings.prometheus_timeout)
+        self.ops = OpsServer(
+            host=settings.ops_host, port=settings.ops_port, registry=registry, not_ready=self.not_ready
         )
-        await require_valid_queries(source, settings)
-        await _serve(settings, kube=kube, source=source, preset=settings.usage(), front_proxy=front_proxy)
 
+    def not_ready(self) -> Sequence[str]:
+        """Why no request should be sent here."""
+        if self._retired:
+            return ["the metrics adapter is shutting down"]
+        if self._waiting_for is not None:
+            return [self._waiting_for]
+        reasons = [*self._pods_not_ready(), *self._poller.not_ready()]
+        if datetime.now(UTC) >= self._pair.expires:
+            reasons.append(f"the serving certificate ended at {self._pair.expires.isoformat()}")
+        return reasons
 
-async def _serve(
-    settings: AdapterSettings,
-    *,
-    kube: KubeClient,
-    source: PrometheusClient,
-    preset: Preset,
-    front_proxy: FrontProxy,
-) -> None:
-    registry = new_registry(service="metrics-adapter")
-    metrics = AdapterMetrics(registry)
-    pods = Reflector(kube, PODS, type=Pod, label_selector=GATE_SELECTOR)
-    poller = Poller(
-        source=source,
-        find_pod=pods.get,
-        preset=preset,
-        interval=settings.interval,
-        freshness=settings.freshness,
-        metrics=metrics,
-    )
+    def retire(self) -> None:
+        """Be ready no more."""
+        self._retired = True
 
-    def not_ready() -> list[str]:
-        return [*([] if pods.synced else ["the pods have not been listed yet"]), *poller.not_ready()]
+    async def work(self) -> None:
+        """Check the cluster and the source, then answer for ever.
 
-    app = build_app(
-        groups=GROUPS,
-        front_proxy=front_proxy,
-        snapshot=lambda: poller.snapshot,
-        freshness=settings.freshness,
-        metrics=metrics,
-        not_ready=not_ready,
-    )
-    pair = _serving_pair(settings)
-    ops = OpsServer(host=settings.ops_host, port=settings.ops_port, registry=registry, not_ready=not_ready)
-    https = HttpsServer(
-        app,
-        host=settings.host,
-        port=settings.port,
-        ssl_context=server_context(pair, client_ca_pem=front_proxy.ca_pem),
-    )
-    async with ops, https, asyncio.TaskGroup() as tasks:
-        tasks.create_task(pods.run())
-        await pods.wait_synced(settings.startup_timeout)
-        tasks.create_task(poller.run())
-        if settings.registration:
-            await _register(settings, kube, pair, port=https.port)
-        _log.info("serving", port=https.port, ops_port=ops.port, registered=settings.registration)
+        Raises:
+            StartupError, KubeError, PrometheusError: as in `run`, in an ExceptionGroup once it answers.
+        """
+        front_proxy = await self._check()
+        async with self._server(front_proxy) as https, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._pods.run())
+            await self._pods.wait_synced(self._settings.startup_timeout)
+            tasks.create_task(self._poller.run())
+            if self._settings.registration:
+                await self._register(https.port)
+            self._waiting_for = None
+            _log.info(
+                "serving",
+                port=https.port,
+                ops_port=self.ops.port,
+                registered=self._settings.registration,
+            )
 
+    async def _check(self) -> FrontProxy:
+        seconds = self._settings.startup_timeout
+        await self._kube.wait_reachable(timeout=seconds)
+        self._waiting_for = "the cluster has not told how to recognise kube-apiserver yet"
+        front_proxy = await load_front_proxy(self._kube, timeout=seconds)
+        self._waiting_for = "the metric source has not taken the queries yet"
+        await require_valid_queries(self._source, self._settings)
+        self._waiting_for = "the pods have not been listed yet"
+        return front_proxy
 
-async def _register(settings: AdapterSettings, kube: KubeClient, pair: ServingPair, *, port: int) -> None:
-    endpoint = Endpoint(
-        namespace=settings.namespace, service=settings.service_name, port=port, ca_pem=pair.ca_pem
-    )
-    for group in GROUPS:
-        await register(kube, group, endpoint)
+    def _server(self, front_proxy: FrontProxy) -> HttpsServer:
+        app = build_app(
+            groups=GROUPS,
+            front_proxy=front_proxy,
+            snapshot=lambda: self._poller.snapshot,
+            freshness=self._settings.freshness,
+            metrics=self._metrics,
+            not_ready=self.not_ready,
+        )
+        context = server_context(self._pair, client_ca_pem=front_proxy.ca_pem)
+        return HttpsServer(app, host=self._settings.host, port=self._settings.port, ssl_context=context)
+
+    def _pods_not_ready(self) -> Sequence[str]:
+        silence = self._pods.silence()
+        if silence > _LONGEST_SILENCE:
+            return [f"kube-apiserver has told nothing of the pods for {silence:.0f} s"]
+        return []
+
+    async def _register(self, port: int) -> None:
+        endpoint = Endpoint(
+            namespace=self._settings.namespace,
+            service=self._settings.service_name,
+            port=port,
+            ca_pem=self._pair.ca_pem,
+        )
+        for group in GROUPS:
+            await register(self._kube, group, endpoint)
 
 
 def _serving_pair(settings: AdapterSettings) -> ServingPair:

@@ -1,6 +1,7 @@
 """What the adapter tells Prometheus about itself."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -56,6 +57,12 @@ class AdapterMetrics:
             registry=registry,
         )
 
+        self._certificate_expiry = Gauge(
+            f"{_PREFIX}_certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends, as seconds since the epoch",
+            registry=registry,
+        )
+
     def answered(self, *, verb: str, metric: str, code: int, seconds: float) -> None:
         """Count an answer."""
         self._requests.labels(verb, metric, code).inc()
@@ -78,3 +85,7 @@ class AdapterMetrics:
     def watch_age(self, age: Callable[[], float]) -> None:
         """Show the age of the table, read at the time of the scrape."""
         self._table_age.set_function(age)
+
+    def certificate_ends(self, at: datetime) -> None:
+        """Show when the serving certificate ends."""
+        self._certificate_expiry.set(at.timestamp())

@@ -34,6 +34,13 @@ class AdapterSettings(MetricSourceSettings):
         min_length=1,
         description="Service in front of the adapter, in namespace",
     )
+    shutdown_delay: Seconds = Field(
+        0,
+        description=(
+            "How long to go on serving after SIGTERM while not ready; in a cluster, the time the Service "
+            "needs to send nothing more here"
+        ),
+    )
 
     @model_validator(mode="after")
     def _freshness_outlasts_a_poll(self) -> Self:

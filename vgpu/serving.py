@@ -100,8 +100,8 @@ class OpsServer(_Server):
         """
         app = web.Application()
         app.router.add_get("/metrics", make_aiohttp_handler(registry))
-        app.router.add_get("/healthz", _healthz)
-        app.router.add_get("/readyz", _readyz(not_ready))
+        app.router.add_get("/healthz", alive)
+        app.router.add_get("/readyz", readiness(not_ready))
         super().__init__(app, host=host, port=port, ssl_context=None, shutdown_timeout=1.0)
 
 
@@ -158,17 +158,24 @@ async def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> 
         release()
 
 
-async def _healthz(request: web.Request) -> web.Response:
+async def alive(request: web.Request) -> web.Response:
+    """Says that the process answers."""
     del request
     return web.Response(text="ok\n")
 
 
-def _readyz(not_ready: Callable[[], Sequence[str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def readyz(request: web.Request) -> web.Response:
+def readiness(not_ready: Callable[[], Sequence[str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """A handler that says whether the service can do its work: 503 with the reasons while it cannot.
+
+    Args:
+        not_ready: Why not, a sentence for each reason; asked anew with each request.
+    """
+
+    async def ready(request: web.Request) -> web.Response:
         del request
         reasons = not_ready()
         if reasons:
             return web.Response(status=503, text="".join(f"not ready: {reason}\n" for reason in reasons))
         return web.Response(text="ok\n")
 
-    return readyz
+    return ready

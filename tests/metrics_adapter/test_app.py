@@ -243,7 +243,7 @@ async def test_health_needs_no_certificate_and_readiness_says_what_is_missing(tm
     async with running(tmp_path) as adapter:
         for path in ("/healthz", "/livez", "/readyz"):
             answer = await adapter.ask(path, certificate=None, headers={})
-            assert (answer.status, answer.body) == (200, b"ok")
+            assert (answer.status, answer.body) == (200, b"ok\n")
         adapter.reasons.append("the pods have not been listed yet")
         answer = await adapter.ask("/readyz", certificate=None, headers={})
         assert (answer.status, answer.body) == (503, b"not ready: the pods have not been listed yet\n")

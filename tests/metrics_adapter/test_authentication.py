@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from metrics_adapter.authentication import FrontProxy, User, load_front_proxy
+from metrics_adapter.authentication import FrontProxy, load_front_proxy
 from metrics_adapter.errors import AccessDenied, FrontProxyUnknown, Unauthenticated
 from tests.support.adapter import authentication_config_map, front_proxy_ca
 from tests.support.fake_kube import FakeKube
@@ -25,34 +25,36 @@ def headers(*pairs: tuple[str, str]) -> CIMultiDictProxy[str]:
 ALICE = headers(("x-remote-user", "alice"), ("X-Remote-Group", "a"), ("X-Remote-Group", "b"))
 
 
-def test_the_front_proxy_says_who_the_user_is() -> None:
-    assert PROXY.authenticate(certificate("front-proxy-client"), ALICE) == User("alice", ("a", "b"))
+def test_the_front_proxy_may_ask_for_a_user() -> None:
+    PROXY.require(certificate("front-proxy-client"), ALICE)
 
 
 @pytest.mark.parametrize("missing", [None, {}])
 def test_headers_without_a_certificate_are_ignored(missing: dict[str, object] | None) -> None:
     with pytest.raises(AccessDenied, match='User "system:anonymous"'):
-        PROXY.authenticate(missing, ALICE)
+        PROXY.require(missing, ALICE)
 
 
 @pytest.mark.parametrize("names", [("mallory",), (), ("front-proxy-client", "mallory")])
 def test_a_certificate_of_another_name_is_not_the_front_proxys(names: tuple[str, ...]) -> None:
     with pytest.raises(Unauthenticated):
-        PROXY.authenticate(certificate(*names), ALICE)
+        PROXY.require(certificate(*names), ALICE)
 
 
 def test_without_allowed_names_any_certificate_of_the_ca_will_do() -> None:
-    assert FrontProxy(ca_pem=b"ca").authenticate(certificate("anyone"), ALICE).name == "alice"
+    FrontProxy(ca_pem=b"ca").require(certificate("anyone"), ALICE)
 
 
 def test_a_front_proxy_that_names_no_user_gets_nothing() -> None:
     with pytest.raises(AccessDenied):
-        PROXY.authenticate(certificate("front-proxy-client"), headers(("X-Remote-Group", "system:masters")))
+        PROXY.require(certificate("front-proxy-client"), headers(("X-Remote-Group", "system:masters")))
 
 
-def test_the_first_username_header_that_is_there_counts() -> None:
+def test_the_user_may_stand_in_any_of_the_headers_that_the_cluster_names() -> None:
     proxy = FrontProxy(ca_pem=b"ca", username_headers=("X-First", "X-Second"))
-    assert proxy.authenticate(certificate("any"), headers(("X-Second", "bob"))).name == "bob"
+    proxy.require(certificate("any"), headers(("X-Second", "bob")))
+    with pytest.raises(AccessDenied):
+        proxy.require(certificate("any"), ALICE)
 
 
 def test_the_config_map_names_ca_names_and_headers() -> None:

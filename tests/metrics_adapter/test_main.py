@@ -1,6 +1,8 @@
 import asyncio
 import base64
+import contextlib
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,6 +65,17 @@ class World:
         """Run it until the block ends, and ask it as the aggregator of kube-apiserver does."""
         stop = asyncio.Event()
         running = asyncio.create_task(serve(self.settings(**options), stop))
+        async with self.asking(running, tmp_path) as session:
+            yield session
+        stop.set()
+        async with asyncio.timeout(5):
+            await running
+
+    @asynccontextmanager
+    async def asking(
+        self, running: asyncio.Task[None], tmp_path: Path
+    ) -> AsyncIterator[aiohttp.ClientSession]:
+        """Ask a running one."""
         await until(lambda: running.done() or self.kube.find(API_SERVICES, "", NAME))
         spec = self.kube.get(API_SERVICES, "", NAME)["spec"]
         context = proxy_client(self.authority, tmp_path, server_ca=base64.b64decode(spec["caBundle"]))
@@ -70,15 +83,56 @@ class World:
         connector = aiohttp.TCPConnector(ssl=context)
         async with aiohttp.ClientSession(url, connector=connector, headers=USER) as session:
             yield session
-        stop.set()
-        async with asyncio.timeout(5):
-            await running
 
 
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
     async with FakeKube() as kube, FakePrometheus() as prometheus:
         yield World(kube, prometheus)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def ops_of(settings: AdapterSettings) -> AsyncIterator[int]:
+    """Run the adapter until the block ends; the port of its ops server."""
+    stop, port = asyncio.Event(), free_port()
+    running = asyncio.create_task(serve(settings.model_copy(update={"ops_port": port}), stop))
+    try:
+        yield port
+    finally:
+        stop.set()
+        async with asyncio.timeout(5):
+            await running
+
+
+async def ask(port: int, path: str) -> tuple[int, str]:
+    """What the ops server answers; nothing while it is not there."""
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}{path}") as response,
+        ):
+            return response.status, (await response.text()).strip()
+    except aiohttp.ClientConnectionError:
+        return 0, ""
+
+
+async def readiness_is(port: int, wanted: str) -> None:
+    """Ask until what stands in /readyz begins so."""
+    text = ""
+    try:
+        async with asyncio.timeout(5):
+            while not text.startswith(wanted):
+                await asyncio.sleep(0.01)
+                _, text = await ask(port, "/readyz")
+    except TimeoutError:
+        pytest.fail(f"/readyz says {text!r}, not {wanted!r}")
 
 
 async def eventually(session: aiohttp.ClientSession, path: str, wanted: Any) -> None:
@@ -152,6 +206,58 @@ async def test_without_register_nothing_is_written_to_the_cluster(tmp_path: Path
         await running
         assert made.kube.writes() == []
         assert made.kube.find(SERVICES, "vgpu-autoscaler", "vgpu-autoscaler-metrics-adapter") is None
+
+
+async def test_while_it_waits_for_the_cluster_it_is_alive_and_says_what_it_waits_for() -> None:
+    async with world() as made:
+        made.kube.fail("/readyz", code=503, times=1_000)
+        async with ops_of(made.settings(startup_timeout=60)) as ops:
+            await readiness_is(ops, "not ready: kube-apiserver has not answered yet")
+            assert await ask(ops, "/healthz") == (200, "ok")
+
+
+async def test_without_the_front_proxys_config_map_it_says_so_while_it_waits() -> None:
+    async with world() as made:
+        made.kube.delete(CONFIG_MAPS, "kube-system", "extension-apiserver-authentication")
+        async with ops_of(made.settings(startup_timeout=60)) as ops:
+            await readiness_is(ops, "not ready: the cluster has not told how to recognise kube-apiserver yet")
+
+
+async def test_when_it_is_asked_to_stop_it_is_not_ready_and_goes_on_serving_for_the_delay(
+    tmp_path: Path,
+) -> None:
+    async with world() as made:
+        made.use("a", 5.0)
+        ops, stop = free_port(), asyncio.Event()
+        settings = made.settings(ops_port=ops, shutdown_delay=600)
+        running = asyncio.create_task(serve(settings, stop))
+        async with made.asking(running, tmp_path) as session:
+            await eventually(session, UTILIZATION, {"a": "50"})
+            stop.set()
+            await readiness_is(ops, "not ready: the metrics adapter is shutting down")
+            await eventually(session, UTILIZATION, {"a": "50"})
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_kube_apiserver_that_has_told_nothing_for_long_makes_it_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("metrics_adapter.main._LONGEST_SILENCE", 0.5)
+    async with world() as made:
+        made.kube.bookmark_interval = 60
+        async with ops_of(made.settings()) as ops:
+            await readiness_is(ops, "ok")
+            await readiness_is(ops, "not ready: kube-apiserver has told nothing of the pods for")
+
+
+async def test_bookmarks_and_the_certificates_end_are_in_its_metrics() -> None:
+    async with world() as made, ops_of(made.settings()) as ops:
+        await readiness_is(ops, "ok")
+        _, text = await ask(ops, "/metrics")
+        assert 'vgpu_kube_last_contact_seconds{resource="pods"} 0.' in text
+        assert "vgpu_adapter_certificate_expiry_timestamp_seconds 1." in text
 
 
 async def test_it_stops_at_once_while_it_still_waits_for_the_cluster() -> None:
