@@ -30,7 +30,7 @@ WORKLOAD: Final = f"{GROUP}/workload"
 ORIGINAL_RESOURCES: Final = f"{GROUP}/original-resources"
 """The slice as the pod's template asked for it, as JSON: the baseline."""
 APPLIED_RECOMMENDATION: Final = f"{GROUP}/applied-recommendation"
-"""A short digest of the recommendation or rule that the pod got."""
+"""A short digest, for each resource, of the recommendation or rule that the pod got."""
 
 UPDATE_MODE: Final = f"{GROUP}/update-mode"
 VRAM_PREALLOCATED: Final = f"{GROUP}/vram-preallocated"

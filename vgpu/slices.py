@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Self
@@ -59,7 +59,9 @@ class Amounts:
 
     def replace(self, resource: Resource, value: int | None) -> "Amounts":
         """The same amounts but for one resource."""
-        return replace(self, tflops=value) if resource is Resource.TFLOPS else replace(self, vram=value)
+        if resource is Resource.TFLOPS:
+            return Amounts(tflops=value, vram=self.vram)
+        return Amounts(tflops=self.tflops, vram=value)
 
     def to_json(self) -> dict[str, str]:
         """The amounts as canonical quantities; what is not given is left out."""

@@ -4,6 +4,7 @@ A dialect is one module with one object that keeps the small Protocol; adding it
 to do. The first one that applies to a pod speaks for it.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -22,6 +23,10 @@ DIALECTS: Final[tuple[Dialect, ...]] = (TENSORFUSION,)
 # As narrow as the record is: a decoder that takes anything can be sent into its recursion limit.
 _Record = dict[str, dict[str, str | int | float | None] | None]
 
+# The pods of a template all have the same record; what is longer than any we write must not fill the cache.
+_CACHED_RECORDS: Final = 4096
+_CACHED_LENGTH: Final = 400
+
 
 def dialect_of(pod: Pod) -> Dialect | None:
     """The dialect that a pod speaks, or None for a pod without a vGPU slice."""
@@ -37,12 +42,20 @@ def baseline(pod: Pod) -> SliceReading:
     recorded = (pod.metadata.annotations or {}).get(ORIGINAL_RESOURCES)
     if not recorded:
         return _carried(pod)
+    read = _known_record if len(recorded) <= _CACHED_LENGTH else _record
     try:
-        return SliceReading(slice=VgpuSlice.from_json(msgspec.json.decode(recorded, type=_Record)))
+        return SliceReading(slice=read(recorded))
     except (msgspec.DecodeError, QuantityError) as error:
         carried = _carried(pod)
         problem = f"annotation {ORIGINAL_RESOURCES}: {error}"
         return SliceReading(slice=carried.slice, problems=(problem, *carried.problems))
+
+
+def _record(text: str) -> VgpuSlice:
+    return VgpuSlice.from_json(msgspec.json.decode(text, type=_Record))
+
+
+_known_record = lru_cache(maxsize=_CACHED_RECORDS)(_record)
 
 
 def _carried(pod: Pod) -> SliceReading:
