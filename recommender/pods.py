@@ -32,6 +32,11 @@ class TrackedPod:
         return self.pod.metadata.uid
 
     @property
+    def controller(self) -> Owner | None:
+        """What made the pod, like a ReplicaSet."""
+        return controller_of(self.pod.metadata)
+
+    @property
     def live(self) -> bool:
         """Whether the pod is neither finished nor being deleted."""
         return self.pod.metadata.deletion_timestamp is None and self.pod.status.phase not in _FINISHED
@@ -83,6 +88,29 @@ class PodIndex:
         """The pods of a workload, in no order."""
         return tuple(self._by_workload.get(workload, {}).values())
 
+    async def deciding(self, workload: WorkloadKey) -> TrackedPod | None:
+        """The live pod whose template counts for a workload; None when none is live.
+
+        It is the newest, and while a Deployment has pods of several templates the newest of the latest one:
+        an old ReplicaSet makes new pods too, when one of its own is deleted in the middle of a rollout.
+
+        Raises:
+            KubeError: kube-apiserver does not tell which template is the latest.
+        """
+        youngest = newest(self.of(workload))
+        if youngest is None:
+            return None
+        siblings = [pod for pod in self.of(workload) if pod.live and pod.root == youngest.root]
+        controllers = {pod.controller for pod in siblings if pod.controller is not None}
+        if len(controllers) < 2:
+            return youngest
+        revisions = {
+            controller: await self._owners.revision_of(workload.namespace, controller)
+            for controller in controllers
+        }
+        latest = max(revisions.values())
+        return newest(pod for pod in siblings if pod.controller and revisions[pod.controller] == latest)
+
     def values(self) -> Collection[TrackedPod]:
         """All pods: a live view, not to be held across an await."""
         return self._pods.values()
@@ -116,7 +144,7 @@ class PodIndex:
 
 
 def newest(pods: Iterable[TrackedPod]) -> TrackedPod | None:
-    """The live pod that was created last: in a rollout its template is the one that counts."""
+    """The live pod that was created last."""
     return max(
         (pod for pod in pods if pod.live),
         key=lambda pod: (pod.created, pod.pod.metadata.name),
