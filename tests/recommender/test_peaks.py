@@ -132,6 +132,10 @@ def test_a_worker_that_moves_to_another_workload_starts_anew_there() -> None:
     assert peaks_of(bank, 0) == {100: 2}
     assert peaks_of(bank, 1) == pytest.approx({20: 2 ** (25 / 24)})
     assert len(peaks) == 1
+    peaks.forget_row(0)
+    assert len(peaks) == 1
+    peaks.forget_row(1)
+    assert len(peaks) == 0
 
 
 def test_many_workers_that_come_and_go_do_not_mix() -> None:
