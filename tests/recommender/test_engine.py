@@ -584,3 +584,49 @@ async def test_usage_is_read_once_an_interval() -> None:
             assert rig.clock() - START >= 0.3
         ranges = [float(request.form["start"]) for request in rig.prometheus.requests[::2]]
         assert ranges == sorted(set(ranges))
+
+
+async def test_a_slice_that_a_rule_has_left_follows_the_template() -> None:
+    async with recommending() as rig:
+        put_profile(rig, {"cronScalingRules": [HALF_PAST_TEN]})
+        rig.deploy("web", annotations={WORKLOAD_PROFILE: "quick"})
+        for hour in (10.5, 11):
+            rig.now = CREATED + hour * 3600
+            await rig.settle()
+        assert rig.status()["recommendation"] == builders.slice_json()
+        edited = builders.slice_json(vram_request="12Gi")
+        rig.edit_workload("web", {"resources": edited})
+        await rig.settle()
+        assert rig.status()["recommendation"] == edited
+
+
+async def test_a_card_that_was_scaled_away_still_is_the_cap() -> None:
+    async with recommending() as rig:
+        large, small = (
+            builders.node(name, product=product, memory_mib=memory)
+            for name, product, memory in (
+                ("large", "NVIDIA-A100-SXM4-80GB", 81_920),
+                ("small", "Tesla-T4", 15_360),
+            )
+        )
+        rig.kube.put(NODES, small)
+        rig.kube.put(NODES, large)
+        await recommended(rig, tflops=90.0)
+        before = rig.status()["recommendation"]
+        assert int(before["limits"]["tflops"].removesuffix("m")) > 65_000
+        rig.kube.delete(NODES, "", "large")
+        await rig.settle()
+        rig.recommender.engine.look_at_everything()
+        await rig.settle()
+        assert rig.status()["recommendation"] == before
+
+
+async def test_estimates_of_few_samples_are_not_told() -> None:
+    async with recommending() as rig:
+        rig.deploy("web", annotations=APPLIED)
+        await rig.settle()
+        rig.use("web", tflops=30.0, vram=2e9, minutes=31)
+        await rig.skip(minutes=29)
+        assert "estimation" not in rig.status()
+        await rig.skip(minutes=2)
+        assert rig.status()["estimation"].keys() == {"tflops", "vram"}
