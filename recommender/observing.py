@@ -132,17 +132,21 @@ class Observer:
             try:
                 self._problems[key] = await self._keeper.keep(pod, self._cluster.workloads.get(*key))
             except OwnerGone:
-                if not await self._has_another_root(pod):
+                if not await self._found_other_roots(key):
                     raise
-                self._changes.workload(key)
 
-    async def _has_another_root(self, pod: TrackedPod) -> bool:
-        """Look up anew who owns a workload's pods: what their owner has left behind may have another one."""
-        found = [await self._pods.track(sibling.pod) for sibling in self._pods.of(pod.workload)]
-        for tracked in found:
-            if tracked is not None and tracked.workload != pod.workload:
-                self._changes.workload(tracked.workload)
-        return any(tracked is not None and tracked.root != pod.root for tracked in found)
+    async def _found_other_roots(self, key: WorkloadKey) -> bool:
+        """Look up anew who owns a workload's pods: what their owner has left behind may have another one.
+
+        Those that have are worked on in the next pass; returns whether there are any.
+        """
+        moved = False
+        for pod in self._pods.of(key):
+            found = await self._pods.track(pod.pod)
+            if found is not None and (found.root, found.workload) != (pod.root, pod.workload):
+                self._changes.workload(found.workload)
+                moved = True
+        return moved
 
 
 def _profile_of(pod: TrackedPod) -> tuple[str, str]:
