@@ -1,4 +1,4 @@
-"""Settings of the adapter: flags, environment variables VGPU_ADAPTER_..., or a YAML file."""
+"""Settings of the adapter: flags, environment variables VGPU_METRICS_ADAPTER_..., or a YAML file."""
 
 from typing import Self
 
@@ -12,7 +12,7 @@ from vgpu.settings import Port, Seconds
 class AdapterSettings(MetricSourceSettings):
     """What can be set on the adapter, beside what every service has."""
 
-    model_config = SettingsConfigDict(env_prefix="VGPU_ADAPTER_")
+    model_config = SettingsConfigDict(env_prefix="VGPU_METRICS_ADAPTER_")
 
     interval: Seconds = Field(10, gt=0, description="How often usage is read")
     freshness: Seconds = Field(

@@ -54,7 +54,8 @@ class Webhook:
         self._settings = settings
         self._client = client
         self._pair = self_made_certificate(settings)
-        self._waiting_for: str | None = "the webhook is starting"
+        self._starting = True
+        self._retiring = False
         self.caches = Caches(client)
         metrics = WebhookMetrics(new_registry(service="webhook"))
         metrics.watch_caches(self.caches.sizes())
@@ -79,13 +80,15 @@ class Webhook:
         reasons = [f"{resource} have not been listed yet" for resource in self.caches.not_synced()]
         if datetime.now(UTC) >= self._pair.expires:
             reasons.append(f"the serving certificate ended at {self._pair.expires.isoformat()}")
-        if self._waiting_for is not None:
-            reasons.append(self._waiting_for)
+        if self._starting:
+            reasons.append("the webhook is starting")
+        if self._retiring:
+            reasons.append("the webhook is shutting down")
         return reasons
 
     def retire(self) -> None:
         """Be ready no more."""
-        self._waiting_for = "the webhook is shutting down"
+        self._retiring = True
 
     async def follow_cluster(self) -> None:
         """Check the cluster, fill the caches, register if that is set; then keep the caches current for ever.
@@ -104,7 +107,7 @@ class Webhook:
     async def _become_ready(self) -> None:
         if self._settings.registration != "none":
             await register(self._client, self._configuration())
-        self._waiting_for = None
+        self._starting = False
         _log.info("webhook is ready", host=self._settings.host, port=self.https.port)
 
     def _configuration(self) -> dict[str, object]:

@@ -12,7 +12,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 
 def test_registering_is_a_setting_called_register() -> None:
-    environ = {"VGPU_ADAPTER_REGISTER": "true", "VGPU_ADAPTER_INTERVAL": "2s"}
+    environ = {"VGPU_METRICS_ADAPTER_REGISTER": "true", "VGPU_METRICS_ADAPTER_INTERVAL": "2s"}
     settings = load_settings(AdapterSettings, file=None, flags={}, environ=environ)
     assert settings.registration
     assert settings.interval == 2
