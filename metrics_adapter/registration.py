@@ -15,12 +15,12 @@ from metrics_adapter.catalog import MetricGroup
 from metrics_adapter.errors import RegistrationRefused
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import AlreadyExists, NotFound
+from vgpu.kube.ownership import MANAGED_BY, MANAGER
 from vgpu.kube.resources import API_SERVICES, NAMESPACES, SERVICES
 
-FIELD_MANAGER = "vgpu-autoscaler"
 # What other metric servers take; it orders groups in discovery, and nobody finds this one by its place.
 _GROUP_PRIORITY = 100
-_LABELS = {"app.kubernetes.io/name": "vgpu-autoscaler", "app.kubernetes.io/managed-by": FIELD_MANAGER}
+_LABELS = {"app.kubernetes.io/name": "vgpu-autoscaler", MANAGED_BY: MANAGER}
 
 _log = structlog.get_logger(__name__)
 
@@ -74,12 +74,12 @@ async def register(client: KubeClient, group: MetricGroup, endpoint: Endpoint) -
         endpoint.service,
         service(endpoint),
         namespace=endpoint.namespace,
-        field_manager=FIELD_MANAGER,
+        field_manager=MANAGER,
         force=True,
     )
     for body in api_services(group, endpoint):
         name = body["metadata"]["name"]
-        await client.apply(API_SERVICES, name, body, field_manager=FIELD_MANAGER, force=True)
+        await client.apply(API_SERVICES, name, body, field_manager=MANAGER, force=True)
         _log.info("API service registered", api_service=name, port=endpoint.port)
 
 

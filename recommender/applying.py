@@ -13,11 +13,10 @@ from vgpu.annotations import GROUP
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import Conflict
 from vgpu.kube.objects import ObjectMeta
+from vgpu.kube.ownership import MANAGED_BY, MANAGER
 from vgpu.kube.resources import ResourceType
 from vgpu.naming import Owner
 
-FIELD_MANAGER: Final = "vgpu-autoscaler"
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 APPLIED_DIGEST: Final = f"{GROUP}/applied-configuration"
 """Annotation on our objects: digest of what was applied last, so that a restart applies nothing again."""
 
@@ -50,7 +49,7 @@ def owned_object(
         "metadata": {
             "name": key.name,
             "namespace": key.namespace,
-            "labels": {MANAGED_BY: FIELD_MANAGER},
+            "labels": {MANAGED_BY: MANAGER},
             "annotations": {APPLIED_DIGEST: _digest(content)},
             "ownerReferences": content["ownerReferences"],
         },
@@ -80,11 +79,6 @@ def is_owned_by(live: ObjectMeta, uid: str) -> bool:
     return any(reference.uid == uid for reference in live.owner_references or ())
 
 
-def is_ours(metadata: ObjectMeta) -> bool:
-    """Whether this service made the object."""
-    return (metadata.labels or {}).get(MANAGED_BY) == FIELD_MANAGER
-
-
 async def apply_politely(client: KubeClient, resource: ResourceType, body: Mapping[str, Any]) -> Applied:
     """Apply without force; a field that somebody else owns with another value is left out.
 
@@ -101,7 +95,7 @@ async def _apply(
     metadata = body["metadata"]
     try:
         stored = await client.apply(
-            resource, metadata["name"], body, namespace=metadata["namespace"], field_manager=FIELD_MANAGER
+            resource, metadata["name"], body, namespace=metadata["namespace"], field_manager=MANAGER
         )
     except Conflict as error:
         found = tuple(_CONFLICTING_FIELD.findall(error.message))

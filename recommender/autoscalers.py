@@ -5,13 +5,14 @@ from typing import Any
 
 import structlog
 
-from recommender.applying import apply_politely, is_ours, is_up_to_date
+from recommender.applying import apply_politely, is_up_to_date
 from recommender.horizontal import HorizontalPlan, hpa_key
 from recommender.keys import WorkloadKey, key_of
 from recommender.metrics import RecommenderMetrics
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import Conflict, Invalid, NotFound
 from vgpu.kube.objects import HorizontalPodAutoscaler
+from vgpu.kube.ownership import is_ours
 from vgpu.kube.resources import HPAS
 
 logger = structlog.get_logger(__name__)

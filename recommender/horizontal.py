@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from recommender.applying import is_ours, owned_object
+from recommender.applying import owned_object
 from recommender.claims import ScaleTarget, scale_target
 from recommender.keys import WorkloadKey
 from recommender.status import HORIZONTAL_SCALING, Condition
 from vgpu.api import AutoSetReplicas, WorkloadSpec
 from vgpu.kube.objects import HorizontalPodAutoscaler
+from vgpu.kube.ownership import is_ours
 from vgpu.kube.resources import HPAS
 from vgpu.naming import MAX_NAME_LENGTH, Owner
 from vgpu.quantities import format_decimal

@@ -9,7 +9,6 @@ import structlog
 from recommender.applying import (
     apply_politely,
     foreign_object,
-    is_ours,
     is_owned_by,
     is_up_to_date,
     owned_object,
@@ -24,6 +23,7 @@ from vgpu.dialects import SliceReading, baseline
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import Conflict, Invalid, KubeError
 from vgpu.kube.objects import CustomObject
+from vgpu.kube.ownership import is_ours
 from vgpu.kube.resources import WORKLOADS
 
 ProfileFinder = Callable[[str, str], CustomObject | None]

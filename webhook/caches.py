@@ -13,6 +13,7 @@ import structlog
 from vgpu.capacity import Card, cap_of, card_of
 from vgpu.kube.client import KubeClient
 from vgpu.kube.objects import CustomObject, PartialObject, controller_of
+from vgpu.kube.ownership import is_ours
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import JOBS, NODES, PROFILES, WORKLOADS
 from vgpu.naming import Owner
@@ -108,7 +109,9 @@ class Caches:
         unchanged = known is not None and old is not None and old.spec == new.spec
         # The status changes far more often than the spec.
         own = known.own if known and unchanged else _parsed(new.spec, WORKLOADS.kind, key)
-        self._known_workloads[key] = KnownWorkload(own, read_status(new.status))
+        self._known_workloads[key] = KnownWorkload(
+            own, read_status(new.status), by_hand=not is_ours(new.metadata)
+        )
 
     def _profile_changed(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         del old

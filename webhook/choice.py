@@ -1,9 +1,10 @@
 """Which configuration counts for a pod: the first usable one of those that it could have. Pure.
 
-1. A pod that names a profile has that profile's, with its own annotations over it.
-2. One that names none has its workload's own, if there is a workload, with its annotations over that; else
+1. A workload that a person made configures its pods alone, as it does for the recommender.
+2. A pod that names a profile has that profile's, with its own annotations over it.
+3. One that names none has its workload's own, if there is a workload, with its annotations over that; else
    its annotations alone.
-3. Where a profile cannot be used, the workload's stands in: the recommender keeps the last good one there.
+4. Where a profile cannot be used, the workload's stands in: the recommender keeps the last good one there.
    Without a workload nothing is recommended, and no rule is known.
 """
 
@@ -39,6 +40,8 @@ def choose(subject: Subject, workload: KnownWorkload | None, lookups: Lookups) -
         workload: its TensorFusionWorkload, if there is one.
         lookups: what is known of the cluster.
     """
+    if workload is not None and workload.by_hand:
+        return _of_a_person(subject, workload)
     problems: list[str] = []
     bases: list[tuple[str, KnownSpec]] = []
     profile_name = subject.annotations.get(WORKLOAD_PROFILE)
@@ -60,3 +63,11 @@ def choose(subject: Subject, workload: KnownWorkload | None, lookups: Lookups) -
         problems.append(f"{source}: {configuration.problem}")
     # No annotation makes a configuration unusable: what cannot be read in one counts as not given.
     return Choice(lookups.configured(subject.annotations, None), tuple(problems), VgpuSlice())
+
+
+def _of_a_person(subject: Subject, workload: KnownWorkload) -> Choice:
+    configuration = workload.own.configuration
+    if configuration.problem is None:
+        return Choice(configuration, (), VgpuSlice())
+    problem = f"TensorFusionWorkload {subject.workload_name!r}: {configuration.problem}"
+    return Choice(Configuration(), (problem,), VgpuSlice())

@@ -17,10 +17,12 @@ class KnownWorkload:
     Attributes:
         own: its spec, which configures the pods that name no profile.
         published: what its status says.
+        by_hand: whether a person made it; then its spec alone configures its pods.
     """
 
     own: KnownSpec
     published: Published
+    by_hand: bool = False
 
 
 class Lookups(Protocol):

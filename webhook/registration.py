@@ -10,6 +10,7 @@ from vgpu.annotations import ENABLED_LABEL, GROUP
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import AlreadyExists, Conflict, NotFound
 from vgpu.kube.objects import PartialObject
+from vgpu.kube.ownership import MANAGED_BY, MANAGER, is_ours
 from vgpu.kube.resources import MUTATING_WEBHOOKS
 from webhook.errors import RegistrationRefusedError
 
@@ -17,8 +18,6 @@ CONFIGURATION_NAME = "a-vgpu-autoscaler"
 """Configurations are called in the order of their names: this one before hami-webhook and tensor-fusion-...,
 which read what it writes."""
 PODS_PATH = "/mutate/pods"
-MANAGED_BY = "app.kubernetes.io/managed-by"
-MANAGER = "vgpu-autoscaler"
 TIMEOUT_SECONDS = 5
 
 _log = structlog.get_logger(__name__)
@@ -107,9 +106,8 @@ async def _create_or_update(client: KubeClient, body: dict[str, Any]) -> None:
         await client.create(MUTATING_WEBHOOKS, body)
         _log.info("webhook registered", configuration=CONFIGURATION_NAME)
         return
-    manager = (existing.metadata.labels or {}).get(MANAGED_BY)
-    if manager != MANAGER:
-        raise RegistrationRefusedError(CONFIGURATION_NAME, manager)
+    if not is_ours(existing.metadata):
+        raise RegistrationRefusedError(CONFIGURATION_NAME, (existing.metadata.labels or {}).get(MANAGED_BY))
     metadata = {**body["metadata"], "resourceVersion": existing.metadata.resource_version}
     await client.replace(MUTATING_WEBHOOKS, CONFIGURATION_NAME, {**body, "metadata": metadata})
     _log.info("webhook registration updated", configuration=CONFIGURATION_NAME)

@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 
-from recommender.applying import FIELD_MANAGER, MANAGED_BY
 from recommender.horizontal import (
     HorizontalDefaults,
     HorizontalPlan,
@@ -14,6 +13,7 @@ from recommender.keys import WorkloadKey
 from tests.support import builders
 from vgpu.api import parse_spec
 from vgpu.kube.objects import HorizontalPodAutoscaler
+from vgpu.kube.ownership import MANAGED_BY, MANAGER
 from vgpu.naming import Owner
 
 WEB = WorkloadKey("default", "web")
@@ -162,7 +162,7 @@ def test_an_autoscaler_of_a_person_that_has_our_name_is_left_alone() -> None:
 
 def ours(name: str) -> HorizontalPodAutoscaler:
     body = {**builders.horizontal_pod_autoscaler(name)}
-    body["metadata"] = {**body["metadata"], "labels": {MANAGED_BY: FIELD_MANAGER}}
+    body["metadata"] = {**body["metadata"], "labels": {MANAGED_BY: MANAGER}}
     return builders.struct(body, HorizontalPodAutoscaler)
 
 

@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jsonpatch
@@ -63,8 +64,9 @@ class FixedLookups:
         jobs: Mapping[str, Owner | None] | None = None,
         missing: Sequence[str] = (),
         cards: Sequence[Card] = (),
+        by_hand: bool = False,
     ) -> None:
-        self._workloads = {_key(each): _known(each) for each in workloads}
+        self._workloads = {_key(each): replace(_known(each), by_hand=by_hand) for each in workloads}
         self._profiles = {_key(each): KnownSpec.of(each["spec"]) for each in profiles}
         self._jobs = dict(jobs or {})
         self._missing = missing

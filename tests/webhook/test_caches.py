@@ -11,6 +11,7 @@ from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 from vgpu import annotations as keys
 from vgpu.kube.errors import NotSynced
+from vgpu.kube.ownership import MANAGED_BY, MANAGER
 from vgpu.kube.resources import JOBS, NODES, PROFILES, WORKLOADS
 from vgpu.slices import Amounts, Resource
 from webhook import configuration
@@ -44,6 +45,22 @@ async def test_workloads_and_profiles_are_there_once_it_is_synced() -> None:
             assert gold.configuration.targets == frozenset(Resource)
             assert caches.configured({}, gold) is gold.configuration
             assert caches.not_synced() == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "by_hand"), [({MANAGED_BY: MANAGER}, False), ({MANAGED_BY: "Helm"}, True)]
+)
+async def test_a_workload_that_a_person_made_is_told_by_its_label(
+    labels: dict[str, str], *, by_hand: bool
+) -> None:
+    made = workload("web", auto_scaling_config=ALL)
+    made["metadata"]["labels"] = {MANAGED_BY: manager}
+    async with FakeKube() as kube:
+        kube.put(WORKLOADS, made)
+        async with following(kube) as caches:
+            known = caches.workload("default", "web")
+            assert known is not None
+            assert known.by_hand is by_hand
 
 
 async def test_what_is_not_there_is_none() -> None:

@@ -6,11 +6,11 @@ import pytest
 from tests.support.fake_kube import FakeKube
 from vgpu.annotations import ENABLED_LABEL
 from vgpu.kube.errors import Conflict, Forbidden
+from vgpu.kube.ownership import MANAGED_BY
 from vgpu.kube.resources import MUTATING_WEBHOOKS
 from webhook.errors import RegistrationRefusedError
 from webhook.registration import (
     CONFIGURATION_NAME,
-    MANAGED_BY,
     configuration,
     register,
     service_client,
