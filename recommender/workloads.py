@@ -53,7 +53,7 @@ def desired_spec(pod: TrackedPod, profile: CustomObject | None, *, exists: bool)
     """The spec of a pod's workload.
 
     With anything wrong an existing workload stays as it is: its last good configuration. A new one then gets
-    the slice alone, so that there is an object to report the problem on.
+    what can be used, as its pods do: slice and annotations, and the profile unless that is what is wrong.
 
     Args:
         pod: the pod whose template decides.
@@ -68,11 +68,10 @@ def desired_spec(pod: TrackedPod, profile: CustomObject | None, *, exists: bool)
         parse_spec(spec)
     except ConfigurationError as error:
         problems += [f"{problem.path}: {problem.message}" for problem in error.problems]
+        spec = effective_spec(annotations, None, reading.slice)
     # A switch that cannot be read counts as not given: worth telling, but nothing to stop at.
     notes = annotation_problems(annotations)
-    if not problems:
-        return DesiredSpec(spec, notes)
-    return DesiredSpec(None if exists else _slice_only(reading), (*problems, *notes))
+    return DesiredSpec(None if problems and exists else spec, (*problems, *notes))
 
 
 def _missing_profile(pod: TrackedPod, profile: CustomObject | None) -> list[str]:

@@ -108,9 +108,25 @@ def test_what_is_wrong_is_named_and_leaves_an_existing_workload_alone(
     assert problem in told
 
 
-def test_a_new_workload_whose_profile_is_wrong_gets_its_slice_to_report_it_on() -> None:
-    desired = desired_spec(tracked(annotations={WORKLOAD_PROFILE: "quick"}), BROKEN, exists=False)
-    assert desired.spec == {"resources": builders.slice_json()}
+@pytest.mark.parametrize("profile", [BROKEN, None])
+def test_a_new_workload_whose_profile_is_wrong_is_configured_by_its_annotations(
+    profile: CustomObject | None,
+) -> None:
+    """As the webhook configures its pods, and so that there is an object to report the problem on."""
+    pod = tracked(annotations={WORKLOAD_PROFILE: "quick", AUTO_RESOURCES: "true"})
+    desired = desired_spec(pod, profile, exists=False)
+    assert desired.spec == {
+        "resources": builders.slice_json(),
+        "autoScalingConfig": {"autoSetResources": {"enable": True}},
+    }
+    assert desired.problems
+
+
+def test_a_new_workload_with_a_slice_that_cannot_be_read_keeps_its_profile_and_annotations() -> None:
+    pod = tracked(annotations={WORKLOAD_PROFILE: "quick", AUTO_RESOURCES: "true", TFLOPS_REQUEST: "many"})
+    desired = desired_spec(pod, QUICK, exists=False)
+    assert desired.spec is not None
+    assert desired.spec["autoScalingConfig"] == {"autoSetResources": {"minSamples": 3, "enable": True}}
     assert desired.problems
 
 
