@@ -127,7 +127,10 @@ class Engine:
         with self._metrics.timed("observe"):
             observed = await self._observer.observe()
         self._forget(observed)
-        return [self._reporter.latest(live) for live in observed.workloads]
+        workloads = [self._reporter.latest(live) for live in observed.workloads]
+        for live in workloads:
+            self._reporter.claim(live)
+        return workloads
 
     def _estimate(self, workloads: Sequence[CustomObject], now: float) -> list[_Estimated]:
         configured: list[tuple[CustomObject, Configuration]] = []

@@ -70,10 +70,18 @@ class Reporter:
         self._metrics = metrics
         self._defaults = defaults
 
+    def claim(self, live: CustomObject) -> None:
+        """Take note of what a workload would scale; all of a pass claim before the first one is reported."""
+        key, root = key_of(live.metadata), self._root(live)
+        if root is None:
+            self._claims.forget(key)
+        else:
+            self._claims.claim(key, target_of_root(key.namespace, root))
+
     async def report(
         self, live: CustomObject, verdict: Verdict, *, rejudge: Rejudge, problems: Sequence[str], now: float
     ) -> None:
-        """Bring everything about one workload in step with a verdict.
+        """Bring everything about one workload, which has claimed, in step with a verdict.
 
         Args:
             live: the workload that was judged.
@@ -120,19 +128,21 @@ class Reporter:
         if spec is None:
             return HorizontalPlan(None, None), None
         key = key_of(live.metadata)
-        plan = self._plan(live, key, spec, verdict.configuration.rule)
+        plan = self._plan(key, self._root(live), spec, verdict.configuration.rule)
         try:
             refusal = await self._hpas.keep(key, plan, self._cluster.hpas.get(*hpa_key(key)))
         except KubeError as error:
             return HorizontalPlan(None, _failed(str(error))), error
         return plan if refusal is None else HorizontalPlan(None, _failed(refusal)), None
 
-    def _plan(
-        self, live: CustomObject, key: WorkloadKey, spec: WorkloadSpec, rule: Rule | None
-    ) -> HorizontalPlan:
-        pod = newest(self._pods.of(key))
+    def _root(self, live: CustomObject) -> Owner | None:
+        pod = newest(self._pods.of(key_of(live.metadata)))
         # A workload that a person has made has no owner: what its pods belong to is what counts.
-        root = pod.root if pod is not None else controller_of(live.metadata)
+        return pod.root if pod is not None else controller_of(live.metadata)
+
+    def _plan(
+        self, key: WorkloadKey, root: Owner | None, spec: WorkloadSpec, rule: Rule | None
+    ) -> HorizontalPlan:
         return plan_horizontal(
             workload=key,
             root=root,
@@ -144,10 +154,8 @@ class Reporter:
 
     def _neighbours(self, key: WorkloadKey, root: Owner | None) -> Neighbours:
         if root is None:
-            self._claims.forget(key)
             return Neighbours()
         target = target_of_root(key.namespace, root)
-        self._claims.claim(key, target)
         winner = self._claims.winner(target)
         return Neighbours(
             workload=winner if winner != key else None,

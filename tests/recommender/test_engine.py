@@ -469,6 +469,23 @@ async def test_of_two_autoscalers_of_ours_on_one_object_one_remains_over_a_resta
             assert hpas(rig) == [left]
 
 
+# Whichever name comes first in a pass must not matter.
+@pytest.mark.parametrize(
+    ("old", "new"), [("aaa", "zzz"), ("zzz", "aaa"), ("renamed", "web"), ("web", "renamed")]
+)
+async def test_a_restart_leaves_the_autoscaler_of_a_renamed_workload_alone(old: str, new: str) -> None:
+    async with recommending() as rig:
+        rig.deploy("web", annotations={AUTO_REPLICAS: "true", WORKLOAD: old})
+        rig.add_pod("web", "pod1", annotations={AUTO_REPLICAS: "true", WORKLOAD: new})
+        await rig.settle()
+        assert hpas(rig) == [f"vgpu-{new}"]
+        before = len(rig.kube.writes())
+        async with rig.running():
+            rig.recommender.engine.look_at_everything()
+            await rig.settle()
+        assert rig.kube.writes()[before:] == []
+
+
 async def test_an_autoscaler_that_kube_apiserver_takes_for_invalid_is_told_and_not_asked_again() -> None:
     async with recommending() as rig:
         rig.kube.fail(r"/horizontalpodautoscalers/", code=422, reason="Invalid", times=99)
