@@ -25,6 +25,7 @@ from vgpu.kube.errors import Conflict, Invalid, KubeError
 from vgpu.kube.objects import CustomObject
 from vgpu.kube.ownership import is_ours
 from vgpu.kube.resources import WORKLOADS
+from vgpu.slices import VgpuSlice
 
 ProfileFinder = Callable[[str, str], CustomObject | None]
 
@@ -85,11 +86,21 @@ def _slice_only(reading: SliceReading) -> Mapping[str, Any]:
     return {"resources": reading.slice.to_json()}
 
 
+def _holds_slice(spec: Mapping[str, Any]) -> bool:
+    """Whether any part of a slice is given, however it is spelled; one that cannot be read is given too."""
+    try:
+        read = parse_spec({key: value for key, value in spec.items() if key.lower() == "resources"})
+    except ConfigurationError:
+        return True
+    return read.resources != VgpuSlice()
+
+
 class WorkloadKeeper:
     """Creates TensorFusionWorkloads and changes their spec, only where it differs from what was applied.
 
     A workload that a person has made stays that person's: it is neither owned by the root controller, with
-    which it would be collected, nor configured by annotations; it only gets a slice where it has none.
+    which it would be collected, nor configured by annotations; it only gets a slice where it has none,
+    and that one follows the template. One that differs from what was asked last is the person's.
 
     Args:
         client: where they are applied.
@@ -146,10 +157,16 @@ class WorkloadKeeper:
 
     async def _complete(self, pod: TrackedPod, live: CustomObject) -> tuple[str, ...]:
         """Give a workload that a person has made the slice to start from, where the person has given none."""
-        spec = _slice_only(baseline(pod.pod))
-        if live.spec.get("resources") == spec["resources"]:
+        body = foreign_object(WORKLOADS, pod.workload, spec=_slice_only(baseline(pod.pod)))
+        given = live.spec.get("resources")
+        if given == body["spec"]["resources"]:
+            # As after a restart: what says the same as the template goes on following it.
+            self._asked[pod.workload] = body, ()
             return ()
-        return await self._ask(pod, foreign_object(WORKLOADS, pod.workload, spec=spec))
+        asked = self._asked.get(pod.workload)
+        if _holds_slice(live.spec) and (asked is None or asked[0]["spec"]["resources"] != given):
+            return ()
+        return await self._ask(pod, body)
 
     async def _ask(self, pod: TrackedPod, body: Mapping[str, Any]) -> tuple[str, ...]:
         asked = self._asked.get(pod.workload)

@@ -266,6 +266,38 @@ async def test_a_workload_of_a_person_without_a_slice_gets_that_of_the_template(
             assert live.spec["resources"]["requests"]["tflops"] == request
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"resources": {"Requests": {"tflops": 20}}},
+        {"Resources": {"requests": {"tflops": "20"}}},
+        {"resources": {"requests": {"tflops": "20"}}},
+        {"resources": {"limits": {"vram": "4Gi"}}},
+        {"resources": {"requests": {"tflops": "many"}}},
+    ],
+)
+async def test_a_slice_of_a_person_is_not_completed_however_it_is_spelled(given: dict[str, Any]) -> None:
+    async with cluster() as there:
+        there.kube.put(WORKLOADS, {**builders.workload(), "spec": given})
+        for request in ("10", "12"):
+            await there.keep(tracked(tflops_request=request))
+        assert there.kube.get(WORKLOADS, "default", "web")["spec"] == given
+        assert there.kube.writes() == []
+
+
+async def test_a_slice_given_to_a_workload_of_a_person_follows_the_template_after_a_restart() -> None:
+    async with cluster() as there:
+        there.kube.put(WORKLOADS, {**builders.workload(), "spec": {}})
+        await there.keep(tracked())
+        there.keeper.forget(WorkloadKey("default", "web"))
+        await there.keep(tracked())
+        assert len(there.kube.writes()) == 1
+        await there.keep(tracked(tflops_request="12"))
+        live = there.live()
+        assert live is not None
+        assert live.spec["resources"]["requests"]["tflops"] == "12"
+
+
 async def test_a_label_of_another_tool_on_a_workload_of_ours_is_left_to_it() -> None:
     async with cluster() as there:
         await there.keep(tracked())
