@@ -110,7 +110,7 @@ def decide(
 def _by_bounds(case: _Case, waiting: str | None) -> Decision:
     causes = _causes(case)
     proposals = _worthwhile(case, [case.standing.propose(resource) for resource in causes])
-    wanted, reductions = capped(with_proposals(case.current, proposals), case.cap, proposals)
+    wanted, reductions = _capped(case, with_proposals(case.current, proposals), proposals)
     told = [
         cause
         for resource, cause in causes.items()
@@ -137,13 +137,15 @@ def _by_bounds(case: _Case, waiting: str | None) -> Decision:
 
 def _while_active(case: _Case, rule: Rule) -> Decision:
     proposals = _worthwhile(case, [case.standing.propose(resource) for resource in _causes(case)])
-    merged = merge_rule(rule.desired, with_proposals(_measured(case), proposals), case.current)
-    wanted, reductions = capped(merged, case.cap, proposals)
+    desired, cuts = capped(rule.desired, case.cap)
+    merged = merge_rule(desired, with_proposals(_measured(case), proposals), case.current)
+    wanted, reductions = _capped(case, merged, proposals)
+    cuts = {resource: cut for resource, cut in cuts.items() if wanted.requests.get(resource) == cut.allowed}
     return Decision(
         recommendation=wanted,
         changed=wanted != case.standing.before or case.standing.published.rule != rule.name,
         reason="RuleActive",
-        message=_joined([f'Cron scaling rule "{rule.name}" is active'], reductions),
+        message=_joined([f'Cron scaling rule "{rule.name}" is active'], cuts | reductions),
         rule=rule.name,
         measured=case.measured,
         warnings=_warnings(proposals),
@@ -152,7 +154,7 @@ def _while_active(case: _Case, rule: Rule) -> Decision:
 
 def _at_the_end(case: _Case, previous_rule: str) -> Decision:
     proposals = case.standing.risen()
-    wanted, reductions = capped(case.current, case.cap, proposals)
+    wanted, reductions = _capped(case, case.current, proposals)
     return Decision(
         recommendation=wanted,
         changed=True,
@@ -162,6 +164,12 @@ def _at_the_end(case: _Case, previous_rule: str) -> Decision:
         measured=case.measured,
         warnings=_warnings(proposals),
     )
+
+
+def _capped(
+    case: _Case, wanted: VgpuSlice, proposals: list[Proposal]
+) -> tuple[VgpuSlice, dict[Resource, Reduction]]:
+    return capped(wanted, case.standing.most(wanted, case.cap), proposals)
 
 
 def _measured(case: _Case) -> VgpuSlice:

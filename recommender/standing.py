@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from recommender.estimators import Estimate
 from recommender.targets import Proposal, pair, propose, with_proposals
 from vgpu.api import AutoSetResources
-from vgpu.slices import Resource, VgpuSlice, limit_for
+from vgpu.slices import Amounts, Resource, VgpuSlice, limit_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,27 @@ class Standing:
     def propose(self, resource: Resource) -> Proposal:
         """What the resource's target makes of request and limit."""
         return propose(resource, self.estimates[resource].target, self.config, self.baseline)
+
+    def most(self, wanted: VgpuSlice, card: Amounts) -> Amounts:
+        """What each resource of a slice may have at most; None where nothing cuts it.
+
+        The card cuts what usage asks for or confirms now. It does not cut the user's own slice, nor, while
+        there is no estimate, what was published: the larger cards may only be scaled away.
+
+        Args:
+            wanted: what the workload would get.
+            card: what the largest card gives; None or 0 where that is not known.
+        """
+        return Amounts(**{resource.value: self._most(resource, wanted, card) for resource in Resource})
+
+    def _most(self, resource: Resource, wanted: VgpuSlice, card: Amounts) -> int | None:
+        most = card.get(resource)
+        usage = resource in self.measured() and pair(wanted, resource) != pair(self.baseline, resource)
+        if not most or not usage:
+            return None
+        if resource in self.estimates:
+            return most
+        return max(most, *(amount or 0 for amount in pair(self.before, resource)))
 
     def _with_published(self, slice_: VgpuSlice, resource: Resource) -> VgpuSlice:
         request = self.before.requests.get(resource)

@@ -56,8 +56,8 @@ def apply(
     A recommendation is for a resource that the pod asks for: right-sizing adds no resource that a template
     leaves out. A rule names what it wants, so that is applied whatever the pod asks for and whatever the
     targets are; where the resource is a target too, the larger request of rule and recommendation counts.
-    Neither gives more than a card has. Of a resource that neither reaches, the pod keeps its own values, even
-    where they are odd.
+    A rule gives no more than a card has; a recommendation was capped when it was made, and is not cut again.
+    Of a resource that neither reaches, the pod keeps its own values, even where they are odd.
 
     Args:
         base: the slice as the pod's template asked for it.
@@ -75,12 +75,13 @@ def apply(
     ruled = _named(rule.desired) - malformed if rule is not None else frozenset()
     histogram = _only(recommendation or VgpuSlice(), recommended)
     current = _overlaid(base, histogram, recommended)
-    merged = merge_rule(rule.desired, histogram, current) if rule is not None and ruled else current
-    given = cap(merged, card)
+    merged = (
+        merge_rule(cap(rule.desired, card), histogram, current) if rule is not None and ruled else current
+    )
     result = base
     for resource in recommended | ruled:
         result = result.with_resource(
-            resource, request=given.requests.get(resource), limit=given.limits.get(resource)
+            resource, request=merged.requests.get(resource), limit=merged.limits.get(resource)
         )
     return Application(
         slice=result,

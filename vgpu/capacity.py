@@ -1,4 +1,4 @@
-"""What one card gives: no slice that is given to a pod may exceed it, and no sample of usage can."""
+"""What one card gives: neither a target nor a rule may exceed it, and no sample of usage can."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from recommender.estimators import Estimate
 from recommender.recommendation import Decision, decide
 from recommender.standing import Published
+from recommender.targets import pair
 from tests.support.deciding import GIB, TFLOPS, THURSDAY, VRAM, decided, rule, slice_of, tflops, vram
 from vgpu.api import AutoSetResources
 from vgpu.quantities import INT64_MAX
@@ -148,6 +149,54 @@ def test_a_current_value_beyond_the_card_is_cut_even_within_its_bounds() -> None
     decision = decided(estimates=tflops(13, 2, 20), current=slice_of(12), cap=Amounts(tflops=10_000))
     assert (decision.recommendation, decision.reason) == (slice_of(10), "WithinBounds")
     assert decision.message.endswith("TFLOPS reduced due to target (12) exceed max allowed (10)")
+
+
+def test_the_users_own_slice_is_not_cut_to_the_card() -> None:
+    baseline = slice_of(500, 8, limits=(900, 8))
+    decision = decided(estimates=vram(2, 1, 3), baseline=baseline, cap=Amounts(tflops=312_000))
+    assert decision.recommendation == slice_of(500, 2, limits=(900, 2))
+    assert decision.message == "VRAM scaled down due to (8Gi) above upper bound (3Gi)"
+
+
+def test_the_users_own_slice_is_not_cut_where_usage_lies_within_its_bounds() -> None:
+    baseline = slice_of(300, limits=(400, 1))
+    decision = decided(estimates=tflops(250, 200, 350), baseline=baseline, cap=Amounts(tflops=312_000))
+    assert (decision.recommendation, decision.changed) == (baseline, False)
+
+
+def test_what_was_published_stays_after_a_restart_also_when_the_larger_cards_are_gone() -> None:
+    published = slice_of(1, 47)
+    decision = decided(
+        current=published, measured=frozenset({VRAM}), samples=0, cap=Amounts(tflops=65_000, vram=15 * GIB)
+    )
+    assert (decision.recommendation, decision.changed) == (published, False)
+    assert decision.message == "Fewer than 30 samples so far"
+
+
+def test_a_published_limit_that_the_card_cut_stays_cut_after_a_restart() -> None:
+    published = slice_of(8, limits=(30, 1))
+    decision = decided(
+        current=published,
+        measured=frozenset({TFLOPS}),
+        samples=0,
+        baseline=slice_of(4, limits=(40, 1)),
+        cap=Amounts(tflops=15_000),
+    )
+    assert (decision.recommendation, decision.changed) == (published, False)
+
+
+def test_a_rule_does_not_cut_what_was_published_when_the_larger_cards_are_gone() -> None:
+    published = slice_of(1, 47)
+    decision = decided(
+        rule=THURSDAY, current=published, measured=frozenset({VRAM}), samples=0, cap=Amounts(vram=8 * GIB)
+    )
+    assert decision.recommendation == slice_of(44, 47, limits=(99, 47))
+
+
+def test_a_rule_does_not_cut_what_it_leaves_to_the_user() -> None:
+    night = rule(requests=Amounts(vram=2 * GIB))
+    decision = decided(rule=night, baseline=slice_of(500, 1), cap=Amounts(tflops=312_000, vram=GIB))
+    assert decision.recommendation == slice_of(500, 1)
 
 
 @pytest.mark.parametrize(("threshold", "changed"), [(0, True), (0.2, True), (0.25, False), (1, False)])
@@ -358,7 +407,10 @@ CAP = st.builds(Amounts, st.none() | AMOUNT, st.none() | AMOUNT)
     rule=RULES,
     cap=CAP,
 )
-def test_whatever_is_configured_a_decision_fits_the_card_its_limit_and_64_bits(**given: Any) -> None:
+def test_whatever_is_configured_a_decision_fits_its_limit_and_64_bits_and_no_more_than_a_card(
+    **given: Any,
+) -> None:
+    """Only what the user asked for, or what was published before, may be more than the card."""
     decision = decide(**given)
     assert re.fullmatch(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", decision.reason)
     assert not re.search(r"\b(nan|inf)\b", decision.message, re.IGNORECASE)
@@ -368,7 +420,9 @@ def test_whatever_is_configured_a_decision_fits_the_card_its_limit_and_64_bits(*
     for resource in Resource:
         request = decision.recommendation.requests.get(resource)
         limit = decision.recommendation.limits.get(resource)
-        most = given["cap"].get(resource) or INT64_MAX
+        before = [given["baseline"], given["published"].recommendation or VgpuSlice()]
+        amounts = [amount for slice_ in before for amount in pair(slice_, resource)]
+        most = max(given["cap"].get(resource) or INT64_MAX, *(amount or 0 for amount in amounts))
         assert request is None or 0 <= request <= most
         assert limit is None or 0 <= limit <= most
         assert request is None or limit is None or request <= limit

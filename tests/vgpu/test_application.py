@@ -111,9 +111,24 @@ def test_a_rule_gives_no_more_than_a_card_has() -> None:
     assert outcome.slice == of((44, 71), (5, 48))
 
 
-def test_a_recommendation_gives_no_more_than_a_card_has() -> None:
+def test_a_recommendation_is_not_cut_again_when_the_larger_cards_are_gone() -> None:
     outcome = applied(recommendation=of((90, 180), (4, 8)), targets=BOTH, card=Amounts(71, None))
-    assert outcome.slice == of((71, 71), (4, 8))
+    assert outcome.slice == of((90, 180), (4, 8))
+
+
+def test_a_rule_that_is_cut_to_a_card_gives_way_to_a_larger_recommendation() -> None:
+    outcome = applied(
+        recommendation=of((90, 180), (4, 8)),
+        targets=BOTH,
+        desired=of((95, 95), (5, 50)),
+        card=Amounts(71, 48),
+    )
+    assert outcome.slice == of((90, 180), (5, 48))
+
+
+def test_a_limit_that_a_rule_leaves_to_the_user_is_not_cut_to_a_card() -> None:
+    outcome = applied(of((10, 400), (8, 16)), desired=of((90, None), (None, None)), card=Amounts(71, 48))
+    assert outcome.slice == of((71, 400), (8, 16))
 
 
 def test_a_slice_of_the_users_own_is_not_cut_to_a_card() -> None:
