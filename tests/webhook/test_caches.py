@@ -47,12 +47,8 @@ async def test_workloads_and_profiles_are_there_once_it_is_synced() -> None:
             assert caches.not_synced() == []
 
 
-@pytest.mark.parametrize(
-    ("labels", "by_hand"), [({MANAGED_BY: MANAGER}, False), ({MANAGED_BY: "Helm"}, True)]
-)
-async def test_a_workload_that_a_person_made_is_told_by_its_label(
-    labels: dict[str, str], *, by_hand: bool
-) -> None:
+@pytest.mark.parametrize(("manager", "by_hand"), [(MANAGER, False), ("Helm", True)])
+async def test_a_workload_that_a_person_made_is_told_by_its_label(manager: str, *, by_hand: bool) -> None:
     made = workload("web", auto_scaling_config=ALL)
     made["metadata"]["labels"] = {MANAGED_BY: manager}
     async with FakeKube() as kube:
