@@ -51,7 +51,7 @@ fmt: $(STAMP) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 
 lock: $(STAMP) ## Renew requirements.lock (needs uv on the PATH)
-	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	uv pip compile --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 --extra devcluster --group dev --upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the virtual environment and tool caches (not the compiled control plane)
