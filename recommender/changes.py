@@ -13,7 +13,7 @@ class Batch:
     Attributes:
         pods: namespace and name of pods that came, changed or went.
         workloads: workloads that changed, or something that they depend on.
-        news: workloads of which the watch has brought another version; they are among `workloads`.
+        news: workloads of which the watch has brought another version.
         deleted_workloads: workloads that somebody deleted.
         deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
         profiles: namespace and name of profiles that changed.
@@ -48,8 +48,12 @@ class Changes:
 
     def new_version(self, key: WorkloadKey) -> None:
         """The watch has brought another version of a workload."""
-        self._batch.news.add(key)
+        self.new_status(key)
         self.workload(key)
+
+    def new_status(self, key: WorkloadKey) -> None:
+        """The watch has brought another status of a workload: no cause to look at it."""
+        self._batch.news.add(key)
 
     def deleted_workload(self, key: WorkloadKey) -> None:
         """A workload was deleted."""

@@ -95,10 +95,15 @@ class Cluster:
         self._changes.pod(namespace, name)
 
     def _on_workload(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
-        del old
         namespace, _, name = key.partition("/")
-        tell = self._changes.new_version if new is not None else self._changes.deleted_workload
-        tell(WorkloadKey(namespace, name))
+        workload = WorkloadKey(namespace, name)
+        if new is None:
+            self._changes.deleted_workload(workload)
+        elif old is not None and _all_but_status(old) == _all_but_status(new):
+            # Mostly our own write: to decide again at once would end a rule's last pass before it was seen.
+            self._changes.new_status(workload)
+        else:
+            self._changes.new_version(workload)
 
     def _on_profile(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         del old, new
@@ -128,6 +133,12 @@ class Cluster:
         if card is not None and card not in self._models:
             self._models.add(card)
             self._changes.everything()
+
+
+def _all_but_status(workload: CustomObject) -> tuple[object, ...]:
+    metadata = workload.metadata
+    owners, deleted = metadata.owner_references, metadata.deletion_timestamp
+    return workload.spec, metadata.uid, metadata.labels, metadata.annotations, owners, deleted
 
 
 def _reason(reflector: Reflector[Any]) -> str | None:

@@ -22,8 +22,15 @@ GATE = {"tensor-fusion.ai/enabled": "true"}
 QUICK = {"autoSetResources": {"confidenceInterval": "10s", "minSamples": 5}}
 """What a profile says so that a recommendation comes within seconds."""
 
-BUSY = {"client": "steady_diurnal", "startHour": 18, "gpuSecondsPerRequest": 0.002, "engineTflops": 30}
-"""A load of 20 to 30 TFLOPS and a little over 3 GiB."""
+BUSY = {
+    "client": "steady_diurnal",
+    "startHour": 18,
+    "gpuSecondsPerRequest": 0.002,
+    "latencySeconds": 1,
+    "engineTflops": 30,
+    "cacheBytesPerRequest": 2**20,
+}
+"""A load of 20 to 30 TFLOPS and less than 4 GiB: few samples are enough to tell it from a slice of 16 GiB."""
 
 
 def deployment(

@@ -213,6 +213,25 @@ async def test_a_rule_is_active_from_its_start_and_reverts_at_its_end() -> None:
         assert rig.status()["recommendation"] == builders.slice_json()
 
 
+async def test_the_end_of_a_rule_is_told_until_the_next_interval_though_usage_says_otherwise() -> None:
+    async with recommending() as rig:
+        put_profile(rig, {**QUICK, "cronScalingRules": [HALF_PAST_TEN]})
+        rig.deploy("web", annotations=PROFILED)
+        await rig.settle()
+        rig.use("web", tflops=5.0, vram=2e9, minutes=45)
+        await rig.skip(minutes=31)
+        await rig.skip(minutes=9)
+        condition = rig.condition()
+        assert condition is not None
+        assert condition["reason"] == "RuleInactive"
+        assert rig.status()["recommendation"]["requests"]["vram"] == "8Gi"
+
+        await rig.pass_time(minutes=1)
+        condition = rig.condition()
+        assert condition is not None
+        assert condition["reason"] == "OutOfEstimatedBound"
+
+
 async def test_rules_that_overlap_are_reported_and_hold_up_neither_usage_nor_others() -> None:
     async with recommending() as rig:
         overlapping = [builders.cron_rule(name=name, start="0 0 * * *", end="59 23 * * *") for name in "ab"]
