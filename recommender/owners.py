@@ -76,14 +76,6 @@ class OwnerLookup:
         self._parents.move_to_end(owner.uid)
         return self._parents[owner.uid]
 
-    async def root_of(self, namespace: str, controller: Owner) -> Owner:
-        """The topmost controller above a pod that this lookup knows of.
-
-        Raises:
-            OwnerGone, KubeError: as in `parent_of`.
-        """
-        return await self.parent_of(namespace, controller) or controller
-
     async def revision_of(self, namespace: str, owner: Owner) -> int:
         """Which of a Deployment's templates a ReplicaSet stands for: the highest is the Deployment's own.
 
