@@ -52,7 +52,7 @@ fmt: $(STAMP) ## Format the code and mend what ruff can mend
 
 lock: $(STAMP) ## Renew requirements.lock (needs uv on the PATH)
 	uv pip compile --universal --generate-hashes --no-header --no-annotate \
-	  --python-version 3.11 --extra devcluster --group dev --upgrade pyproject.toml --output-file requirements.lock
+	  --python-version 3.11 --extra devcluster --extra compiled --group dev --upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the virtual environment and tool caches (not the compiled control plane)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

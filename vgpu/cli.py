@@ -57,7 +57,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "cluster": (_cluster, "Keep a real control plane running on this machine."),
     "demo": (_demo, "Start everything on this machine and tell the story live."),
 }
-_DEVCLUSTER_ONLY = {"filelock", "platformdirs", "rich"}
+_DEVCLUSTER_ONLY = {"filelock", "platformdirs"}
 
 
 class Commands(click.Group):

@@ -217,12 +217,12 @@ def test_a_missing_package_of_the_development_cluster_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def load() -> click.Command:
-        raise ModuleNotFoundError("No module named 'rich'", name="rich")
+        raise ModuleNotFoundError("No module named 'filelock'", name="filelock")
 
     monkeypatch.setitem(cli.COMMANDS, "demo", (load, "Plays the demo."))
     result = call("demo")
     assert result.exit_code == ExitCode.FAILURE
-    assert "rich is missing): pip install 'vgpu-autoscaler[devcluster]'" in result.stderr
+    assert "filelock is missing): pip install 'vgpu-autoscaler[devcluster]'" in result.stderr
 
 
 def test_a_missing_module_of_our_own_is_not_taken_for_a_missing_package(
