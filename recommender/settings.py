@@ -1,10 +1,12 @@
 """Settings of the recommender."""
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from vgpu.metric_source import MetricSourceSettings
-from vgpu.settings import Port, Seconds
+from vgpu.settings import FilePath, Port, Seconds
 
 
 class RecommenderSettings(MetricSourceSettings):
@@ -28,7 +30,49 @@ class RecommenderSettings(MetricSourceSettings):
     horizontal_target: float = Field(
         80, gt=0, description="Its average value that they aim at, where the workload names none"
     )
+    tflops_sample: Literal["maximum", "mean"] = Field(
+        "maximum", description="What a sample of TFLOPS is of its step; of VRAM it is always the maximum"
+    )
+    backfill: bool = Field(
+        default=True, description="Whether the past of a workload that is seen for the first time is read"
+    )
+    backfill_pause: Seconds = Field(1, description="Rest between two reads of the past")
+    workload_metrics: Literal["each", "aggregate"] = Field(
+        "each", description="Whether /metrics has series of each workload or only sums over all"
+    )
+    checkpoint_store: Literal["config_map", "directory", "none"] = Field(
+        "config_map", description="Where histories are saved: in ConfigMaps of the namespace, or in files"
+    )
+    checkpoint_directory: FilePath | None = Field(
+        None, description="Directory of the files, on a volume that outlives the pod"
+    )
+    checkpoint_interval: Seconds = Field(600, ge=1, description="How often histories are saved")
+    leader_election: bool = Field(
+        default=True, description="Whether of several replicas only the holder of a Lease works"
+    )
+    identity: str | None = Field(
+        None,
+        min_length=1,
+        description="This replica's name in the Lease; none: the host's and a random part",
+    )
+    lease_duration: Seconds = Field(15, ge=1, description="How long a leader is waited for that says nothing")
+    lease_renew_deadline: Seconds = Field(
+        10, gt=0, description="How long a leader goes on without renewing its Lease; less than lease_duration"
+    )
+    lease_retry: Seconds = Field(2, gt=0, description="How often a Lease is renewed, or tried for")
+    shard_count: int = Field(1, ge=1, le=1000, description="Over how many shards the workloads are divided")
+    shard_index: int = Field(0, ge=0, description="Which of them this replica serves, from 0")
     ops_port: Port = Field(8081, description="Port of /metrics, /healthz and /readyz")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.shard_index >= self.shard_count:
+            raise ValueError(f"shard_index {self.shard_index} must be below shard_count {self.shard_count}")
+        if not self.lease_retry < self.lease_renew_deadline < self.lease_duration:
+            raise ValueError("lease_retry, lease_renew_deadline and lease_duration must rise in this order")
+        if self.checkpoint_store == "directory" and self.checkpoint_directory is None:
+            raise ValueError("checkpoint_store directory needs checkpoint_directory")
+        return self
 
     @property
     def step(self) -> float:
