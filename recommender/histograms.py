@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.buckets import Buckets, FloatArray, IndexArray
-from recommender.checkpoints import Checkpoint, checkpoint_of, weights_of
 from recommender.percentiles import BLOCK, WeightArray, percentile_buckets
+from recommender.vpa_checkpoint import Checkpoint, checkpoint_of, weights_of
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recommender.buckets import TFLOPS, Buckets
-from recommender.checkpoints import Checkpoint
 from recommender.histograms import HistogramBank
+from recommender.vpa_checkpoint import Checkpoint
 from tests.support.reference_histogram import LinearBuckets, ReferenceHistogram, inside
 
 HOUR = 3600.0
