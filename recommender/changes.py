@@ -13,6 +13,7 @@ class Batch:
     Attributes:
         pods: namespace and name of pods that came, changed or went.
         workloads: workloads that changed, or something that they depend on.
+        estimates: workloads of which nothing changed but what usage says.
         news: workloads of which the watch has brought another version.
         deleted_workloads: workloads that somebody deleted.
         deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
@@ -22,6 +23,7 @@ class Batch:
 
     pods: set[tuple[str, str]] = field(default_factory=set)
     workloads: set[WorkloadKey] = field(default_factory=set)
+    estimates: set[WorkloadKey] = field(default_factory=set)
     news: set[WorkloadKey] = field(default_factory=set)
     deleted_workloads: set[WorkloadKey] = field(default_factory=set)
     deleted_hpas: set[WorkloadKey] = field(default_factory=set)
@@ -36,6 +38,10 @@ class Changes:
         self._batch = Batch()
         self._bell = asyncio.Event()
 
+    def waiting(self) -> int:
+        """How many pods and workloads wait to be looked at, besides all of them."""
+        return len(self._batch.pods) + len(self._batch.workloads | self._batch.estimates)
+
     def pod(self, namespace: str, name: str) -> None:
         """A pod came, changed or went."""
         self._batch.pods.add((namespace, name))
@@ -44,6 +50,11 @@ class Changes:
     def workload(self, key: WorkloadKey) -> None:
         """A workload, or something that it depends on, changed."""
         self._batch.workloads.add(key)
+        self._bell.set()
+
+    def estimate(self, key: WorkloadKey) -> None:
+        """Usage says something else about a workload than when it was last looked at."""
+        self._batch.estimates.add(key)
         self._bell.set()
 
     def new_version(self, key: WorkloadKey) -> None:
@@ -80,6 +91,12 @@ class Changes:
         batch, self._batch = self._batch, Batch()
         self._bell.clear()
         return batch
+
+    def take_pods(self) -> set[tuple[str, str]]:
+        """The pods collected so far, which then count as seen; all else goes on waiting to be taken."""
+        pods, self._batch.pods = self._batch.pods, set()
+        self._bell.clear()
+        return pods
 
     async def wait(self, seconds: float) -> bool:
         """Wait for a change, at most so long; whether there is one."""
