@@ -123,6 +123,23 @@ class ConfigMap(msgspec.Struct, frozen=True, rename="camel"):
     data: dict[str, str] | None = None
 
 
+class LeaseSpec(msgspec.Struct, frozen=True, rename="camel"):
+    """Who holds a lease, and for how many seconds after a sign of life; times are by the holder's clock."""
+
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: str | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class Lease(msgspec.Struct, frozen=True, rename="camel"):
+    """A `coordination.k8s.io/v1` Lease."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: LeaseSpec = LeaseSpec()
+
+
 class CustomObject(msgspec.Struct, frozen=True, rename="camel"):
     """A TensorFusionWorkload or WorkloadProfile; `vgpu.api` knows what its spec means.
 
