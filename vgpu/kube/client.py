@@ -20,7 +20,7 @@ from vgpu.kube.errors import Gone, MissingCrds
 from vgpu.kube.objects import PartialObject
 from vgpu.kube.patches import PatchOperation
 from vgpu.kube.resources import ResourceType
-from vgpu.kube.transport import JSON, Call, Transport
+from vgpu.kube.transport import JSON, Call, Transport, allow
 from vgpu.kube.wire import Page, Unreadable, WatchEvent, decode, decode_event, decode_page
 
 T = TypeVar("T")
@@ -33,6 +33,8 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 # seen after two (1.37): only a longer silence tells of a dead connection.
 _WATCH_SILENCE = 180.0
 
+_DELETE_OPTIONS = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+
 _log = structlog.get_logger(__name__)
 
 
@@ -43,8 +45,9 @@ class KubeClient:
     throttling, in trouble or cut off. All methods raise `vgpu.kube.errors.KubeError`.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, check: Callable[[], None] = allow) -> None:
         self._transport = transport
+        self._check = check
 
     @classmethod
     async def connect(
@@ -72,6 +75,15 @@ class KubeClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self._transport.close()
+
+    def guarded(self, check: Callable[[], None]) -> "KubeClient":
+        """A client on the same connection, which stays this one's to close, whose writes are checked.
+
+        Args:
+            check: called right before a write is sent, each time that it is. It raises whatever error its
+                author likes, and then nothing is sent and the error goes to whoever wanted to write.
+        """
+        return KubeClient(self._transport, check=check)
 
     @property
     def server(self) -> str:
@@ -173,7 +185,7 @@ class KubeClient:
 
     async def delete(self, resource: ResourceType, name: str, *, namespace: str | None = None) -> None:
         """Delete an object, and in the background what it owns; NotFound when there is none."""
-        await self._transport.send(Call("DELETE", resource.path(namespace, name)))
+        await self._write("DELETE", resource.path(namespace, name), _DELETE_OPTIONS)
 
     async def apply(
         self,
@@ -269,7 +281,8 @@ class KubeClient:
         content_type: str = JSON,
         params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        call = Call(method, path, params or {}, body=msgspec.json.encode(body), content_type=content_type)
+        encoded = msgspec.json.encode(body)
+        call = Call(method, path, params or {}, encoded, content_type=content_type, check=self._check)
         return decode(call, dict, await self._transport.send(call))
 
 

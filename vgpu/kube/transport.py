@@ -2,13 +2,14 @@
 
 import ipaddress
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
+from aiohttp.abc import AbstractStreamWriter
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -37,6 +38,10 @@ _log = structlog.get_logger(__name__)
 _backoff = wait_random_exponential(multiplier=0.2, max=5)
 
 
+def allow() -> None:
+    """Let a request be sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request: HTTP method, URL path and what goes with it."""
@@ -47,6 +52,8 @@ class Call:
     body: bytes | None = None
     content_type: str = JSON
     accept: str = JSON
+    check: Callable[[], None] = allow
+    """Called before every time that this is sent, and again when a connection is there; its error ends it."""
 
     @property
     def idempotent(self) -> bool:
@@ -121,12 +128,14 @@ class Transport:
     async def _open(self, call: Call, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
         server = self.credentials.server
         try:
+            headers = await self._headers(call)
+            call.check()
             async with self._session.request(
                 call.method,
                 server + call.path,
                 params=call.params,
-                data=call.body,
-                headers=await self._headers(call),
+                data=_body(call),
+                headers=headers,
                 timeout=limits,
                 allow_redirects=False,
                 ssl=self._ssl(),
@@ -148,6 +157,7 @@ class Transport:
                 server, f"{call.method} {call.path}: nothing within {seconds:g} seconds"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            call.check()  # aiohttp makes a broken connection of an error over a body
             raise ApiUnreachable(server, f"{call.method} {call.path}: {_explain(error)}") from error
 
     async def _headers(self, call: Call) -> dict[str, str]:
@@ -160,6 +170,25 @@ class Transport:
 
     def _ssl(self) -> ssl.SSLContext | bool:
         return self.credentials.ssl_context or True
+
+
+class _CheckedBody(aiohttp.BytesPayload):
+    """A body that is checked right before it is written: connecting and TLS may have taken long.
+
+    Without its body the server does nothing.
+    """
+
+    def __init__(self, body: bytes, check: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._check = check
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self._check()
+        await super().write_with_length(writer, content_length)
+
+
+def _body(call: Call) -> aiohttp.BytesPayload | None:
+    return None if call.body is None else _CheckedBody(call.body, call.check)
 
 
 async def _lines(call: Call, content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:

@@ -1,8 +1,12 @@
+import math
+from collections.abc import Awaitable, Callable
+
 import msgspec
 import pytest
 
 from tests.support.builders import cron_job, node, pod, workload
 from tests.support.fake_kube import FakeKube
+from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import (
     AlreadyExists,
     BadAnswer,
@@ -222,3 +226,77 @@ async def test_force_takes_a_field_from_its_owner() -> None:
             WORKLOADS, "web", {"spec": {"gpuCount": 2}}, namespace="default", field_manager="me", force=True
         )
         assert fake.get(WORKLOADS, "default", "web")["spec"]["gpuCount"] == 2
+
+
+class Refusal(Exception):
+    pass
+
+
+class Gate:
+    """A check of writes that lets so many pass."""
+
+    def __init__(self, passes: float = 0) -> None:
+        self.passes = passes
+
+    def __call__(self) -> None:
+        self.passes -= 1
+        if self.passes < 0:
+            raise Refusal
+
+
+WRITES: list[Callable[[KubeClient], Awaitable[object]]] = [
+    lambda client: client.create(WORKLOADS, workload("new"), namespace="default"),
+    lambda client: client.replace(WORKLOADS, "web", workload("web"), namespace="default"),
+    lambda client: client.merge_patch(WORKLOADS, "web", {"spec": {}}, namespace="default"),
+    lambda client: client.json_patch(WORKLOADS, "web", [], namespace="default"),
+    lambda client: client.apply(WORKLOADS, "web", {}, namespace="default", field_manager="test"),
+    lambda client: client.delete(WORKLOADS, "web", namespace="default"),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_guarded_client_sends_no_write_that_its_check_refuses(
+    write: Callable[[KubeClient], Awaitable[object]],
+) -> None:
+    async with FakeKube() as fake, fake.client() as client:
+        fake.put(WORKLOADS, workload("web"))
+        with pytest.raises(Refusal):
+            await write(client.guarded(Gate()))
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_write_is_checked_again_once_its_connection_is_there(
+    write: Callable[[KubeClient], Awaitable[object]],
+) -> None:
+    async with FakeKube() as fake, fake.client() as client:
+        fake.put(WORKLOADS, workload("web"))
+        before = fake.store.revision
+        with pytest.raises(Refusal):
+            await write(client.guarded(Gate(passes=1)))
+        assert fake.store.revision == before
+
+
+async def test_a_write_is_checked_again_before_it_is_repeated() -> None:
+    async with FakeKube() as fake, fake.client() as client:
+        fake.put(WORKLOADS, workload("web"))
+        fake.fail("/web", code=503, times=5)
+        with pytest.raises(Refusal):
+            await client.guarded(Gate(passes=2)).merge_patch(WORKLOADS, "web", {}, namespace="default")
+        assert len(fake.requests) == 1
+
+
+async def test_a_guarded_client_reads_and_writes_as_the_one_it_was_made_of() -> None:
+    async with FakeKube() as fake, fake.client() as client:
+        gate = Gate(passes=math.inf)
+        await client.guarded(gate).create(WORKLOADS, workload("web"), namespace="default")
+        gate.passes = 0
+        read = await client.guarded(gate).get(WORKLOADS, "web", namespace="default", type=CustomObject)
+        assert read.metadata.name == "web"
+
+
+async def test_only_the_guarded_client_is_guarded() -> None:
+    async with FakeKube() as fake, fake.client() as client:
+        client.guarded(Gate())
+        await client.create(WORKLOADS, workload("web"), namespace="default")
+        assert fake.find(WORKLOADS, "default", "web") is not None
