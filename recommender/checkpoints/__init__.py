@@ -1,0 +1,1 @@
+"""Saved histories: what outlives a restart, and how it is written, stored and found again."""
