@@ -5,44 +5,60 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Any, Final
 
+import structlog
 from prometheus_client import CollectorRegistry
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from recommender.cards import Cards, Gpu
 from recommender.changes import Changes
 from recommender.claims import Claims, ScaleTarget
 from recommender.horizontal import target_of_hpa
 from recommender.keys import WorkloadKey, key_of
 from vgpu.annotations import GATE_SELECTOR
-from vgpu.capacity import Card, cap_of, card_of
+from vgpu.capacity import Card
+from vgpu.gpu_models import GpuModels
 from vgpu.kube.client import KubeClient
-from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, Node, Pod
+from vgpu.kube.errors import Forbidden, KubeError, MissingCrds, NotSynced
+from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, PartialObject, Pod
 from vgpu.kube.reflector import Reflector
-from vgpu.kube.resources import HPAS, NODES, PODS, PROFILES, WORKLOADS
+from vgpu.kube.resources import GPUS, HPAS, NODES, PODS, PROFILES, WORKLOADS
 from vgpu.slices import Amounts
 from vgpu.telemetry import watch_reflectors
 
 # A watch tells every minute or so that nothing has changed, and is begun anew after five.
 _LONGEST_SILENCE: Final = 300.0
+_BACKOFF: Final = wait_random_exponential(multiplier=0.2, max=30)
+
+logger = structlog.get_logger(__name__)
 
 
 class Cluster:
     """Local copies of gated pods, workloads, profiles, autoscalers and nodes; changes go into `changes`.
 
+    Where TensorFusion's operator has its GPU objects, and they may be listed, these are followed too. Whether
+    that is so is found out once, when it starts.
+
     Args:
         client: the connection to kube-apiserver.
         changes: collects what has to be looked at again.
         claims: knows whom it concerns when an autoscaler comes or goes.
+        models: the GPU models that are known.
     """
 
-    def __init__(self, client: KubeClient, changes: Changes, claims: Claims) -> None:
+    def __init__(self, client: KubeClient, changes: Changes, claims: Claims, models: GpuModels) -> None:
+        self._client = client
         self._changes = changes
         self._claims = claims
-        self._models: set[Card] = set()
+        self._cards = Cards(models)
         self._by_target: defaultdict[ScaleTarget, dict[str, HorizontalPodAutoscaler]] = defaultdict(dict)
         self.pods = Reflector(client, PODS, type=Pod, label_selector=GATE_SELECTOR, on_change=self._on_pod)
         self.workloads = Reflector(client, WORKLOADS, type=CustomObject, on_change=self._on_workload)
         self.profiles = Reflector(client, PROFILES, type=CustomObject, on_change=self._on_profile)
         self.hpas = Reflector(client, HPAS, type=HorizontalPodAutoscaler, on_change=self._on_hpa)
-        self.nodes = Reflector(client, NODES, type=Node, on_change=self._on_node)
+        self.nodes = Reflector(client, NODES, type=PartialObject, on_change=self._on_node)
+        self.gpus = Reflector(client, GPUS, type=Gpu, on_change=self._on_gpu)
+        self._follows_gpus: bool | None = None
+        self._asked_for_gpus = asyncio.Event()
 
     @property
     def _reflectors(self) -> dict[str, Reflector[Any]]:
@@ -52,12 +68,14 @@ class Cluster:
             "profiles": self.profiles,
             "hpas": self.hpas,
             "nodes": self.nodes,
+            **({"gpus": self.gpus} if self._follows_gpus else {}),
         }
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to list and watch, until the tasks are cancelled."""
         for name, reflector in self._reflectors.items():
             tasks.create_task(reflector.run(), name=f"reflector of {name}")
+        tasks.create_task(self._follow_gpus(), name="reflector of gpus")
 
     async def wait_synced(self, timeout: float) -> None:
         """Wait until everything has been listed once.
@@ -68,6 +86,7 @@ class Cluster:
         async with asyncio.TaskGroup() as waiting:
             for reflector in self._reflectors.values():
                 waiting.create_task(reflector.wait_synced(timeout))
+            waiting.create_task(self._wait_for_gpus(timeout))
 
     def show(self, registry: CollectorRegistry) -> None:
         """Have a registry tell how current the copies are."""
@@ -83,11 +102,16 @@ class Cluster:
         return tuple(self._by_target.get(target, {}).values())
 
     def cap(self, gpu_model: str | None = None, baseline: Amounts | None = None) -> Amounts:
-        """What the largest card gives that a workload may get, or that there is; see `cap_of`.
+        """What the largest card gives that a workload may get, or that there is; see `Cards.cap`."""
+        return self._cards.cap(gpu_model, baseline)
 
-        A model whose nodes are gone still counts: what is scaled away comes back for the pods that need it.
-        """
-        return cap_of(self._models, gpu_model, baseline=baseline)
+    def card_of(self, node_name: str) -> Card | None:
+        """The card of a node; see `Cards.of`."""
+        return self._cards.of(node_name)
+
+    def largest(self, node_name: str = "") -> Amounts:
+        """The most that can be used of one card of a node, or of any; see `Cards.largest`."""
+        return self._cards.largest(node_name)
 
     def _on_pod(self, key: str, old: Pod | None, new: Pod | None) -> None:
         del old, new
@@ -127,12 +151,53 @@ class Cluster:
                 for workload in self._claims.of(target_of_hpa(hpa)) if hpa is not None else ():
                     self._changes.workload(workload)
 
-    def _on_node(self, key: str, old: Node | None, new: Node | None) -> None:
-        del key, old
-        card = card_of(new.metadata.labels) if new is not None else None
-        if card is not None and card not in self._models:
-            self._models.add(card)
+    def _on_node(self, key: str, old: PartialObject | None, new: PartialObject | None) -> None:
+        del old
+        if new is None:
+            self._cards.remove_node(key)
+        elif self._cards.put_node(key, new.metadata.labels):
             self._changes.everything()
+
+    def _on_gpu(self, key: str, old: Gpu | None, new: Gpu | None) -> None:
+        del old
+        if new is None:
+            self._cards.remove_gpu(key)
+        elif self._cards.put_gpu(new):
+            self._changes.everything()
+
+    async def _follow_gpus(self) -> None:
+        asking = AsyncRetrying(
+            wait=_BACKOFF, retry=retry_if_exception_type(KubeError), before_sleep=_log_unanswered
+        )
+        self._follows_gpus = await asking(self._may_follow_gpus)
+        self._asked_for_gpus.set()
+        if self._follows_gpus:
+            await self.gpus.run()
+
+    async def _may_follow_gpus(self) -> bool:
+        try:
+            await self._client.require_crds(GPUS)
+            await self._client.list(GPUS, type=PartialObject)
+        except MissingCrds:
+            return False
+        except Forbidden as error:
+            logger.warning("cards are taken from the labels of nodes alone", error=str(error))
+            return False
+        return True
+
+    async def _wait_for_gpus(self, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._asked_for_gpus.wait()
+        except TimeoutError as error:
+            raise NotSynced(GPUS.full_name, timeout, None) from error
+        if self._follows_gpus:
+            await self.gpus.wait_synced(timeout)
+
+
+def _log_unanswered(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.warning("not known yet whether there are GPU objects", error=str(error))
 
 
 def _all_but_status(workload: CustomObject) -> tuple[object, ...]:

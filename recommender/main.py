@@ -105,7 +105,7 @@ class Recommender:
         self._pods = PodIndex(self._owners)
         self._failures = Failures(changes=self._changes, metrics=self._metrics, clock=self._timing.clock)
         self._claims = Claims(self._pods)
-        self.cluster = Cluster(client, self._changes, self._claims)
+        self.cluster = Cluster(client, self._changes, self._claims, settings.models())
         self.cluster.show(self.registry)
         self.engine = self._engine()
         self._metrics.watch(

@@ -6,14 +6,15 @@ from typing import Literal
 import structlog
 from pydantic import Field
 
+from vgpu.gpu_peaks import GpuPeaksSettings
 from vgpu.prometheus import BadQuery, PrometheusClient, PrometheusError
-from vgpu.settings import Seconds, ServiceSettings, WebAddress
+from vgpu.settings import Seconds, WebAddress
 from vgpu.usage_sources import PRESETS, Preset
 
 log = structlog.get_logger(__name__)
 
 
-class MetricSourceSettings(ServiceSettings):
+class MetricSourceSettings(GpuPeaksSettings):
     """Where usage is read, for every service that reads it."""
 
     prometheus_url: WebAddress = Field(

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from vgpu.capacity import Card, cap_of, card_of
+from vgpu.gpu_models import GpuModels
 from vgpu.kube.client import KubeClient
 from vgpu.kube.objects import CustomObject, PartialObject, controller_of
 from vgpu.kube.ownership import is_ours
@@ -29,10 +30,11 @@ _log = structlog.get_logger(__name__)
 class Caches:
     """The cluster as the reflectors see it; answers `webhook.lookups.Lookups`."""
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: KubeClient, models: GpuModels) -> None:
+        self._gpu_models = models
         self._known_workloads: dict[str, KnownWorkload] = {}
         self._known_profiles: dict[str, KnownSpec] = {}
-        self._models: set[Card] = set()
+        self._cards: set[Card] = set()
         self._configurations = Configurations()
         self._workloads = Reflector(client, WORKLOADS, type=CustomObject, on_change=self._workload_changed)
         self._profiles = Reflector(client, PROFILES, type=CustomObject, on_change=self._profile_changed)
@@ -99,7 +101,7 @@ class Caches:
 
         A model whose nodes are gone still counts: what is scaled away comes back for the pods that need it.
         """
-        return cap_of(self._models, gpu_model, baseline=requests)
+        return cap_of(self._cards, gpu_model, models=self._gpu_models, baseline=requests)
 
     def _workload_changed(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         if new is None or new.metadata.deletion_timestamp is not None:
@@ -122,9 +124,9 @@ class Caches:
 
     def _node_changed(self, key: str, old: PartialObject | None, new: PartialObject | None) -> None:
         del key, old
-        card = card_of(new.metadata.labels) if new is not None else None
+        card = card_of(new.metadata.labels, self._gpu_models) if new is not None else None
         if card is not None:
-            self._models.add(card)
+            self._cards.add(card)
 
 
 def _parsed(spec: Mapping[str, Any], kind: str, key: str) -> KnownSpec:

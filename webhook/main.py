@@ -56,7 +56,7 @@ class Webhook:
         self._pair = self_made_certificate(settings)
         self._starting = True
         self._retiring = False
-        self.caches = Caches(client)
+        self.caches = Caches(client, settings.models())
         metrics = WebhookMetrics(new_registry(service="webhook"))
         metrics.watch_caches(self.caches.sizes())
         watch_reflectors(metrics.registry, self.caches.reflectors)

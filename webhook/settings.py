@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from vgpu.settings import Port, Seconds, ServiceSettings, WebAddress
+from vgpu.gpu_peaks import GpuPeaksSettings
+from vgpu.settings import Port, Seconds, WebAddress
 
 
 def _https(value: str) -> str:
@@ -19,7 +20,7 @@ def _https(value: str) -> str:
 HttpsAddress = Annotated[WebAddress, AfterValidator(_https)]
 
 
-class WebhookSettings(ServiceSettings):
+class WebhookSettings(GpuPeaksSettings):
     """What can be set on the webhook, beside what every service has."""
 
     model_config = SettingsConfigDict(env_prefix="VGPU_WEBHOOK_")

@@ -21,6 +21,7 @@ from tests.support.fake_prometheus import FakePrometheus
 from tests.support.recommending import recommending
 from tests.support.waiting import until
 from vgpu.errors import ExitCode
+from vgpu.gpu_peaks import load_models
 from vgpu.kube.errors import ApiUnreachable, KubeConfigError, MissingCrds
 from vgpu.kube.resources import HPAS, PROFILES, WORKLOADS
 from vgpu.prometheus import BadQuery
@@ -184,7 +185,7 @@ async def test_a_reflector_that_hears_nothing_for_long_makes_it_unready() -> Non
 
 async def test_all_that_is_listed_at_the_start_has_one_deadline() -> None:
     async with FakeKube() as kube, kube.client() as client:
-        cluster = Cluster(client, Changes(), Claims(PodIndex(OwnerLookup(client))))
+        cluster = Cluster(client, Changes(), Claims(PodIndex(OwnerLookup(client))), load_models())
         with pytest.raises(ExceptionGroup):
             async with asyncio.timeout(0.4):
                 await cluster.wait_synced(0.1)

@@ -21,6 +21,7 @@ from tests.support.builders import (
 )
 from vgpu import annotations as keys
 from vgpu.capacity import Card, cap_of
+from vgpu.gpu_peaks import load_models
 from vgpu.naming import Owner
 from vgpu.slices import Amounts
 from webhook.configuration import Configuration, Configurations, KnownSpec
@@ -91,7 +92,7 @@ class FixedLookups:
         return self._configurations.of(annotations, base)
 
     def card(self, gpu_model: str | None, requests: Amounts) -> Amounts:
-        return cap_of(self._cards, gpu_model, baseline=requests)
+        return cap_of(self._cards, gpu_model, models=load_models(), baseline=requests)
 
 
 def review(obj: Any, *, namespace: str = "default", uid: str = "review-1", **request: Any) -> Json:

@@ -7,6 +7,7 @@ Every builder makes a whole, valid object; arguments say only what a test is abo
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, Pod
 from vgpu.kube.resources import (
     CRON_JOBS,
     DEPLOYMENTS,
+    GPUS,
     HPAS,
     JOBS,
     NODES,
@@ -337,4 +339,29 @@ def node(name: str = "node-1", *, product: str = "NVIDIA-L4", memory_mib: int = 
         "kind": "Node",
         "metadata": metadata(NODES, name, labels=labels),
         "status": {"capacity": {"cpu": "16", "nvidia.com/gpu": "1"}},
+    }
+
+
+def gpu(
+    name: str = "gpu-0",
+    *,
+    node: str = "node-1",
+    model: str = "NVIDIA A100-SXM4-80GB",
+    capacity: Mapping[str, Any] | None = MappingProxyType({"tflops": "312", "vram": "80Gi"}),
+) -> Json:
+    """One of TensorFusion's GPU objects, as its operator writes it."""
+    return {
+        "apiVersion": GPUS.api_version,
+        "kind": GPUS.kind,
+        "metadata": metadata(GPUS, name),
+        "status": {
+            "phase": "Running",
+            "vendor": "NVIDIA",
+            "uuid": name,
+            "gpuModel": model,
+            "capacity": None if capacity is None else dict(capacity),
+            "available": None if capacity is None else dict(capacity),
+            "nodeSelector": {"kubernetes.io/hostname": node} if node else {},
+            "message": "",
+        },
     }

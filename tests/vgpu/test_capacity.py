@@ -1,9 +1,12 @@
 import math
+from functools import partial
 
 import pytest
 
 from tests.support import builders
-from vgpu.capacity import Card, cap, cap_of, card_of, plausible
+from vgpu.capacity import Card, any_card, cap, card_of, plausible
+from vgpu.capacity import cap_of as cap_by
+from vgpu.gpu_peaks import load_models
 from vgpu.slices import Amounts, Resource, VgpuSlice
 
 GIB = 1 << 30
@@ -11,20 +14,22 @@ T4 = Card("Tesla-T4", 65_000, 15360 << 20)
 L4 = Card("NVIDIA-L4", 121_000, 23034 << 20)
 A100 = Card("NVIDIA-A100-SXM4-80GB", 312_000, 81920 << 20)
 UNKNOWN = Card("NVIDIA-Voodoo", None, 4 << 30)
+MODELS = load_models()
+cap_of = partial(cap_by, models=MODELS)
 
 
 def test_a_node_tells_of_its_card() -> None:
-    assert card_of(builders.node()["metadata"]["labels"]) == L4
+    assert card_of(builders.node()["metadata"]["labels"], MODELS) == L4
 
 
 def test_a_node_without_gpu_has_no_card() -> None:
-    assert card_of({"kubernetes.io/os": "linux"}) is None
-    assert card_of(None) is None
+    assert card_of({"kubernetes.io/os": "linux"}, MODELS) is None
+    assert card_of(None, MODELS) is None
 
 
 def test_a_model_that_the_table_does_not_know_still_tells_its_memory() -> None:
     labels = builders.node(product="NVIDIA-Voodoo", memory_mib=4096)["metadata"]["labels"]
-    assert card_of(labels) == UNKNOWN
+    assert card_of(labels, MODELS) == UNKNOWN
 
 
 def test_the_largest_card_is_the_cap() -> None:
@@ -101,7 +106,7 @@ def test_no_sample_is_larger_than_a_card_but_for_the_noise_of_counters(
     ("resource", "value", "expected"),
     [
         (Resource.TFLOPS, 2000.0, True),
-        (Resource.TFLOPS, 1e6, False),
+        (Resource.TFLOPS, 2400.0, False),
         (Resource.VRAM, 1e12, True),
         (Resource.VRAM, 2e12, False),
         (Resource.VRAM, math.inf, False),
@@ -110,4 +115,30 @@ def test_no_sample_is_larger_than_a_card_but_for_the_noise_of_counters(
 def test_where_no_card_is_known_the_largest_there_is_counts(
     resource: Resource, value: float, expected: bool
 ) -> None:
-    assert plausible(resource, value, Amounts()) is expected
+    assert plausible(resource, value, any_card(MODELS)) is expected
+
+
+@pytest.mark.parametrize(("resource", "value"), [(Resource.TFLOPS, 1e6), (Resource.VRAM, 2e12)])
+def test_what_no_card_gives_is_not_true_even_where_nothing_is_known(resource: Resource, value: float) -> None:
+    assert not plausible(resource, value, Amounts())
+
+
+def test_cards_cut_into_equal_instances_give_what_one_instance_does() -> None:
+    labels = builders.node(product="NVIDIA-H100-80GB-HBM3-MIG-2g.20gb", memory_mib=20096)["metadata"][
+        "labels"
+    ]
+    card = card_of(labels, MODELS)
+    assert card is not None
+    assert card.tflops == round(989_000 * 2 / 7)
+    assert card.vram == 20096 << 20
+
+
+def test_cards_that_cannot_be_given_to_pods_say_nothing() -> None:
+    labels = builders.node(product="NVIDIA-A100-SXM4-80GB-MIG-INVALID", memory_mib=0)["metadata"]["labels"]
+    assert card_of(labels, MODELS) is None
+
+
+def test_a_memory_of_nothing_is_not_known() -> None:
+    card = card_of(builders.node(memory_mib=0)["metadata"]["labels"], MODELS)
+    assert card is not None
+    assert card.vram is None

@@ -10,6 +10,7 @@ from tests.support.builders import cron_job, job, node, owner_reference, profile
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 from vgpu import annotations as keys
+from vgpu.gpu_peaks import load_models
 from vgpu.kube.errors import NotSynced
 from vgpu.kube.ownership import MANAGED_BY, MANAGER
 from vgpu.kube.resources import JOBS, NODES, PROFILES, WORKLOADS
@@ -23,7 +24,7 @@ from webhook.errors import UnknownJobError
 async def following(kube: FakeKube, *, synced: bool = True) -> AsyncIterator[Caches]:
     """Caches that follow a cluster until the block ends."""
     async with kube.client() as client, asyncio.TaskGroup() as group:
-        caches = Caches(client)
+        caches = Caches(client, load_models())
         tasks = [group.create_task(runner) for runner in caches.runners()]
         if synced:
             await caches.wait_synced(5)

@@ -63,6 +63,7 @@ LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
 HPAS = ResourceType("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 WORKLOADS = ResourceType(GROUP, "v1", "tensorfusionworkloads", "TensorFusionWorkload")
 PROFILES = ResourceType(GROUP, "v1", "workloadprofiles", "WorkloadProfile")
+GPUS = ResourceType(GROUP, "v1", "gpus", "GPU", namespaced=False)
 CRDS = ResourceType(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
