@@ -15,7 +15,7 @@ from devcluster.binaries import Binaries
 from devcluster.chapters import RIGHT_SIZED, RULE, SCALED, RightSizing, Scaling
 from devcluster.cluster import DevCluster
 from devcluster.paths import manifests
-from devcluster.services import ADAPTER, EXPORTER, RECOMMENDER, WEBHOOK, Services
+from devcluster.services import ADAPTER, EXPORTER, RECOMMENDER, SERVICES_NAMESPACE, WEBHOOK, Services
 from devcluster.story import Narrator
 from devcluster.view import View
 from vgpu.kube.client import KubeClient
@@ -63,14 +63,15 @@ async def tell(*, binaries: Binaries, directory: Path, once: bool, console: Cons
                 await cluster.supervisor.failed
 
 
-async def install_crds(cluster: DevCluster) -> None:
-    """Creates our CustomResourceDefinitions, as the README tells a user to."""
+async def prepare(cluster: DevCluster) -> None:
+    """Creates our CustomResourceDefinitions and the namespace of the services, as the README tells a user to."""
     await cluster.kubectl("create", "-k", str(manifests() / "crds"))
+    await cluster.kubectl("create", "namespace", SERVICES_NAMESPACE)
     await cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
 async def _install(cluster: DevCluster, narrator: Narrator) -> None:
-    await install_crds(cluster)
+    await prepare(cluster)
     services = Services(cluster)
     async with asyncio.TaskGroup() as starting:
         for name in (EXPORTER, RECOMMENDER, WEBHOOK, ADAPTER):

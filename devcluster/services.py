@@ -12,13 +12,22 @@ WEBHOOK = "webhook"
 ADAPTER = "metrics-adapter"
 EXPORTER = "exporter"
 
+SERVICES_NAMESPACE = "vgpu-autoscaler"
+"""Where the services keep what is theirs: Leases, checkpoints."""
+
 SERVICES = (RECOMMENDER, WEBHOOK, ADAPTER)
 
 Settings = Mapping[str, str]
 
 QUICK_SETTINGS: Mapping[str, Settings] = {
     # Time passes quickly by configuration alone: a pass every two seconds, a half-life of half a minute.
-    RECOMMENDER: {"interval": "2s", "settle": "1s", "half-life": "30s", "peak-window": "10s"},
+    RECOMMENDER: {
+        "interval": "2s",
+        "settle": "1s",
+        "half-life": "30s",
+        "peak-window": "10s",
+        "checkpoint-interval": "10s",
+    },
     WEBHOOK: {"register": "url"},
     ADAPTER: {"interval": "1s", "freshness": "10s"},
     EXPORTER: {"speed": "1440"},  # a recorded day is a minute

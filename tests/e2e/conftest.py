@@ -8,7 +8,7 @@ import pytest
 
 from devcluster.binaries import Binaries, obtain
 from devcluster.cluster import DevCluster
-from devcluster.demo import install_crds
+from devcluster.demo import prepare
 from devcluster.services import ADAPTER, EXPORTER, RECOMMENDER, WEBHOOK, Services
 from devcluster.view import View
 from vgpu.kube.client import KubeClient
@@ -40,8 +40,8 @@ async def bare_cluster(
 
 @pytest.fixture(scope="session")
 async def cluster(bare_cluster: DevCluster) -> DevCluster:
-    """The control plane with our CustomResourceDefinitions."""
-    await install_crds(bare_cluster)
+    """The control plane with our CustomResourceDefinitions and the services' namespace."""
+    await prepare(bare_cluster)
     return bare_cluster
 
 
