@@ -64,7 +64,7 @@ async def tell(*, binaries: Binaries, directory: Path, once: bool, console: Cons
 
 
 async def prepare(cluster: DevCluster) -> None:
-    """Creates our CustomResourceDefinitions and the namespace of the services, as the README tells a user to."""
+    """Creates our CustomResourceDefinitions and the services' namespace, as the README tells a user to."""
     await cluster.kubectl("create", "-k", str(manifests() / "crds"))
     await cluster.kubectl("create", "namespace", SERVICES_NAMESPACE)
     await cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
