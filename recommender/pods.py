@@ -1,5 +1,6 @@
 """Gated pods, each with its workload and root controller."""
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -40,6 +41,19 @@ class TrackedPod:
     def live(self) -> bool:
         """Whether the pod is neither finished nor being deleted."""
         return self.pod.metadata.deletion_timestamp is None and self.pod.status.phase not in _FINISHED
+
+    @property
+    def ended(self) -> float:
+        """When the last container ended, in seconds since the epoch.
+
+        Infinite while the pod is not finished; minus infinity where it is, and nobody tells since when.
+        """
+        status = self.pod.status
+        if status.phase not in _FINISHED:
+            return math.inf
+        states = [each.state.terminated for each in status.container_statuses or ()]
+        times = [state.finished_at for state in states if state is not None and state.finished_at]
+        return max(map(to_epoch, times), default=-math.inf)
 
     @property
     def running(self) -> bool:

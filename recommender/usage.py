@@ -1,36 +1,41 @@
 """Usage of all pods, read in bulk from a metric source: nothing twice, and gaps fill themselves."""
 
+import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Protocol
 
-from recommender.samples import Bounds, Outcome, PodFinder, PodUsage, by_pod, judge_sample
+from recommender.gathering import Gatherer
+from recommender.lengths import AnswerLength
+from recommender.samples import Outcome, PodFinder, Samples, Stretch
 from vgpu.prometheus import PrometheusError, PrometheusUnreachable, Series
-from vgpu.slices import Amounts, Resource
-from vgpu.usage_sources import Preset
+from vgpu.slices import Resource
+from vgpu.usage_sources import CardLookup, Preset, SampleKind, bulk_query, restrictable
 
-# Prometheus refuses a range query of more points a series.
-MAX_POINTS: Final = 11_000
-# So many answers of one length let the next be twice as long: a server at its limit seldom has to fail again.
-_ANSWERS_TO_GROW: Final = 4
+# Up to here, to judge samples takes less than to hand them to a thread and back is worth.
+_FEW_SAMPLES: Final = 5_000
+# Some proxies take a query only as part of the address, and those are not longer than this everywhere.
+_LONGEST_QUERY: Final = 6_000
+_MOST_PODS: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Usage:
-    """What one poll brought.
+    """What one poll brought: samples after `begin` and up to `until`.
 
     Attributes:
-        tflops: a pod's use of compute, one entry for each pod.
-        vram: its use of memory.
+        tflops: pods' use of compute.
+        vram: their use of memory.
+        begin: seconds since the epoch.
         until: the last time that the poll covers, in seconds since the epoch.
         outcomes: how many samples were taken, and how many were not, by reason.
     """
 
-    tflops: tuple[PodUsage, ...]
-    vram: tuple[PodUsage, ...]
+    tflops: Samples
+    vram: Samples
+    begin: float
     until: float
     outcomes: Counter[Outcome]
 
@@ -43,19 +48,19 @@ class RangeSource(Protocol):
         ...
 
 
-class UsageReader:
-    """Reads from where the last successful poll ended up to now.
+class BulkReader:
+    """Reads all pods' use of both resources over any stretch of whole steps since the epoch.
 
-    Times lie on a grid of whole steps since the epoch. At each of them a sample is the maximum of the step
-    before it, as an interval that is open on the left, so that two polls never see the same measurement.
+    At the end of each step a sample is the maximum (or mean) of that step, as an interval that is open on
+    the left, so that two stretches side by side never see the same measurement.
 
     Args:
         source: the Prometheus server.
         preset: what to ask it for.
         step: seconds between two samples of a series, and the length of what one sample covers.
-        settle: how long after its time a sample is waited for.
-        find: the tracked pod of a namespace and name.
-        largest: what the largest card gives, as far as it is known.
+        find: the tracked pod of a namespace and name; called from another thread.
+        cards: what is known of the nodes' cards; called from another thread.
+        tflops_sample: what a sample of TFLOPS is of its step.
     """
 
     def __init__(
@@ -64,25 +69,88 @@ class UsageReader:
         source: RangeSource,
         preset: Preset,
         step: float,
-        settle: float,
         find: PodFinder,
-        largest: Callable[[], Amounts],
+        cards: CardLookup,
+        tflops_sample: SampleKind = "maximum",
     ) -> None:
+        self.step = step
         self._source = source
-        self._queries = bulk_queries(preset, step)
         self._preset = preset
-        self._step = step
+        self._sample: SampleKind = tflops_sample
+        self._gatherer = Gatherer(preset=preset, find=find, cards=cards)
+
+    async def read(self, stretch: Stretch, *, pods: Collection[str] = ()) -> tuple[Usage, int]:
+        """Read a stretch, and how many series there were, of the resource that has more.
+
+        Args:
+            stretch: what to ask for.
+            pods: names of the only pods that matter, where they are known: the server is spared the others
+                where the preset and the length of a query allow it. None for all.
+
+        Raises:
+            PrometheusError: the source cannot be reached, or does not answer one of the two queries.
+        """
+        tflops, vram = [await self._ask(query, stretch) for query in self._queries(pods)]
+        few = sum(len(one.times) for one in (*tflops, *vram)) <= _FEW_SAMPLES
+        usage = (
+            self._usage(tflops, vram, stretch)
+            if few
+            else await asyncio.to_thread(self._usage, tflops, vram, stretch)
+        )
+        return usage, max(len(tflops), len(vram))
+
+    def _queries(self, pods: Collection[str]) -> list[str]:
+        if pods and len(pods) <= _MOST_PODS and restrictable(self._preset):
+            queries = [self._query(resource, pods) for resource in Resource]
+            if max(map(len, queries)) <= _LONGEST_QUERY:
+                return queries
+        return [self._query(resource, ()) for resource in Resource]
+
+    def _query(self, resource: Resource, pods: Collection[str]) -> str:
+        return bulk_query(self._preset, resource, window=self.step, sample=self._sample, pods=pods)
+
+    async def _ask(self, query: str, stretch: Stretch) -> list[Series]:
+        first, last = (stretch.begin + 1) * self.step, stretch.until * self.step
+        return await self._source.query_range(query, start=first, end=last, step=self.step)
+
+    def _usage(self, tflops: Sequence[Series], vram: Sequence[Series], stretch: Stretch) -> Usage:
+        outcomes: Counter[Outcome] = Counter()
+        return Usage(
+            tflops=self._gatherer.gather(Resource.TFLOPS, tflops, stretch, outcomes),
+            vram=self._gatherer.gather(Resource.VRAM, vram, stretch, outcomes),
+            begin=stretch.begin * self.step,
+            until=stretch.until * self.step,
+            outcomes=outcomes,
+        )
+
+
+class UsageReader:
+    """Reads from where the last successful poll ended up to now.
+
+    Args:
+        reader: asks the metric source.
+        settle: how long after its time a sample is waited for.
+        series: about how many series an answer has, before the first one tells.
+    """
+
+    def __init__(self, *, reader: BulkReader, settle: float, series: int = 0) -> None:
+        self._reader = reader
+        self._step = reader.step
         self._settle = settle
-        self._find = find
-        self._largest = largest
-        self._points = MAX_POINTS
-        self._answered = 0
+        self._length = AnswerLength(series=series)
         self._last_index: int | None = None
 
     @property
     def cursor(self) -> float | None:
         """The time up to which everything has been read, or None before the first poll."""
         return None if self._last_index is None else self._last_index * self._step
+
+    def resume(self, cursor: float) -> None:
+        """Go on from where another reader, of whatever step, has ended.
+
+        A step that it has read in part is left out: nothing is counted twice.
+        """
+        self._last_index = math.ceil(cursor / self._step - 1e-6)
 
     def put_right(self, now: float) -> float:
         """Set a cursor back that lies in the future: the clock was ahead, and somebody has put it right.
@@ -111,62 +179,22 @@ class UsageReader:
                 the same step on.
         """
         last = self._last_whole_step(now)
-        begin = last if self._last_index is None else self._last_index + 1
-        if begin > last:
+        begin = last - 1 if self._last_index is None else self._last_index
+        if begin >= last:
             return None
         while True:
-            end = min(last, begin + self._points - 1)
+            end = min(last, begin + self._length.points)
+            stretch = Stretch(begin=begin, until=end, step=self._step, latest=now + self._step)
             try:
-                tflops, vram = [await self._ask(query, begin, end) for query in self._queries]
+                usage, series = await self._reader.read(stretch)
             except PrometheusError as error:
-                self._shrink(end - begin + 1)
-                if begin == end or isinstance(error, PrometheusUnreachable):
+                self._length.failed(end - begin)
+                if end - begin == 1 or isinstance(error, PrometheusUnreachable):
                     raise
             else:
-                self._grow()
+                self._length.answered(series)
                 self._last_index = end
-                bounds = Bounds(latest=now + self._step, largest=self._largest())
-                return self._usage(tflops, vram, until=end * self._step, bounds=bounds)
+                return usage
 
     def _last_whole_step(self, now: float) -> int:
         return math.floor((now - self._settle) / self._step)
-
-    async def _ask(self, query: str, begin: int, end: int) -> list[Series]:
-        return await self._source.query_range(
-            query, start=begin * self._step, end=end * self._step, step=self._step
-        )
-
-    def _shrink(self, asked: int) -> None:
-        self._answered = 0
-        if asked > 1:  # that a single step fails says nothing about lengths
-            self._points = asked // 2
-
-    def _grow(self) -> None:
-        self._answered += 1
-        if self._answered >= _ANSWERS_TO_GROW:
-            self._answered, self._points = 0, min(MAX_POINTS, self._points * 2)
-
-    def _usage(self, tflops: list[Series], vram: list[Series], *, until: float, bounds: Bounds) -> Usage:
-        outcomes: Counter[Outcome] = Counter()
-
-        def taken(resource: Resource, series: list[Series]) -> tuple[PodUsage, ...]:
-            judge = partial(judge_sample, resource=resource, bounds=bounds)
-            return by_pod(series, self._preset, self._find, judge, outcomes)
-
-        return Usage(
-            tflops=taken(Resource.TFLOPS, tflops),
-            vram=taken(Resource.VRAM, vram),
-            until=until,
-            outcomes=outcomes,
-        )
-
-
-def bulk_queries(preset: Preset, step: float) -> tuple[str, str]:
-    """The PromQL that reads TFLOPS and VRAM of all pods at once, one series for each GPU of a pod."""
-    labels = ", ".join((*preset.namespace_labels, *preset.pod_labels, *preset.gpu_labels))
-    window = f"{round(step * 1000)}ms"
-
-    def bulk(selector: str) -> str:
-        return f"max by ({labels}) (max_over_time({selector}[{window}]))"
-
-    return bulk(preset.tflops), bulk(preset.vram)

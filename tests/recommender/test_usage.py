@@ -1,12 +1,10 @@
 import pytest
 
-from recommender.keys import WorkloadKey
-from recommender.pods import TrackedPod
-from recommender.samples import Outcome
-from recommender.usage import MAX_POINTS, Usage, UsageReader, bulk_queries
-from tests.support.builders import pod_struct
+from recommender.lengths import MAX_POINTS
+from recommender.samples import Outcome, Samples
+from recommender.usage import BulkReader, Usage, UsageReader
 from tests.support.fake_prometheus import FakePrometheus
-from vgpu.naming import Owner
+from tests.support.usage import NOW, Pods, cards, series, tracked
 from vgpu.prometheus import (
     AnswerTooLarge,
     BadAnswer,
@@ -17,24 +15,28 @@ from vgpu.prometheus import (
     Series,
 )
 from vgpu.slices import Amounts
-from vgpu.usage_sources import TENSORFUSION
+from vgpu.usage_sources import TENSORFUSION, SampleKind
 
 TFLOPS, VRAM = "tf_worker_usage_compute_tflops", "tf_worker_usage_memory_bytes"
-NOW = 6_000_000.0  # a whole number of minutes
-OWNER = Owner("apps/v1", "Deployment", "web", "uid-web")
+LABELS = {"namespace": "default", "pod": "web-0", "uuid": "GPU-0"}
 
 
-def tracked(name: str = "web-0", *, created: float = 0.0) -> TrackedPod:
-    return TrackedPod(pod_struct(name), WorkloadKey("default", "web"), OWNER, created)
+def reader(
+    source: object, *, step: float = 60.0, settle: float = 5.0, sample: SampleKind = "maximum"
+) -> UsageReader:
+    bulk = BulkReader(
+        source=source,  # type: ignore[arg-type]  # a fake
+        preset=TENSORFUSION,
+        step=step,
+        find=Pods(tracked()).find,
+        cards=cards(largest=Amounts(tflops=10_000, vram=2**30)),
+        tflops_sample=sample,
+    )
+    return UsageReader(reader=bulk, settle=settle)
 
 
-def find(namespace: str, name: str) -> TrackedPod | None:
-    return tracked(name) if (namespace, name) == ("default", "web-0") else None
-
-
-def reader(source: object, **arguments: float) -> UsageReader:
-    timing = {"step": 60.0, "settle": 5.0, **arguments}
-    return UsageReader(source=source, preset=TENSORFUSION, find=find, largest=Amounts, **timing)  # type: ignore[arg-type]  # a fake
+def taken(samples: Samples) -> dict[float, float]:
+    return dict(zip(samples.times.tolist(), samples.values.tolist(), strict=True))
 
 
 class Source:
@@ -42,18 +44,16 @@ class Source:
 
     def __init__(self, *errors: Exception) -> None:
         self.asked: list[tuple[float, float]] = []
+        self.queries: list[str] = []
+        self.answer: list[Series] = []
         self._errors = list(errors)
 
     async def query_range(self, promql: str, *, start: float, end: float, step: float) -> list[Series]:
         self.asked.append((start, end))
+        self.queries.append(promql)
         if self._errors:
             raise self._errors.pop(0)
-        return []
-
-
-def series(*values: float, pod: str = "web-0", **labels: str) -> Series:
-    times = [NOW + 60 * index for index in range(len(values))]
-    return Series({"namespace": "default", "pod": pod, "uuid": "GPU-0", **labels}, times, list(values))
+        return self.answer
 
 
 async def test_the_first_poll_reads_the_last_whole_step() -> None:
@@ -220,43 +220,76 @@ async def test_a_clock_that_jitters_by_a_step_reads_nothing_twice() -> None:
     assert len(source.asked) == 2
 
 
-async def test_a_poll_takes_the_maximum_of_each_step_of_the_real_query() -> None:
+@pytest.mark.parametrize(("sample", "expected"), [("maximum", 3.0), ("mean", 2.0)])
+async def test_a_sample_stands_for_the_step_before_it(sample: SampleKind, expected: float) -> None:
     async with FakePrometheus() as prometheus, PrometheusClient(prometheus.url) as client:
-        labels = {"namespace": "default", "pod": "web-0", "uuid": "GPU-0"}
         for metric in (TFLOPS, VRAM):
-            prometheus.add(metric, labels, [(NOW - 60, 9.0), (NOW - 30, 2.0), (NOW - 1, 3.0), (NOW, 1.0)])
-        usage = await reader(client, settle=0).read(NOW)
+            prometheus.add(metric, LABELS, [(NOW - 60, 9.0), (NOW - 30, 2.0), (NOW - 1, 3.0), (NOW, 1.0)])
+        usage = await reader(client, settle=0, sample=sample).read(NOW)
     assert isinstance(usage, Usage)
-    assert [(each.times, each.values) for each in usage.tflops] == [((NOW,), (3.0,))]
-    assert [(each.times, each.values) for each in usage.vram] == [((NOW,), (3.0,))]
+    assert (usage.begin, usage.until) == (NOW - 60, NOW)
+    assert taken(usage.tflops) == {NOW: expected}
+    assert taken(usage.vram) == {NOW: 3.0}
 
 
-def test_one_query_a_metric_covers_all_pods() -> None:
-    tflops, vram = bulk_queries(TENSORFUSION, 60)
-    assert tflops == (
-        "max by (exported_namespace, namespace, exported_worker, exported_pod, worker, pod, uuid) "
-        "(max_over_time(tf_worker_usage_compute_tflops[60000ms]))"
-    )
-    assert "tf_worker_usage_memory_bytes" in vram
+async def test_of_means_still_the_fullest_gpu_counts() -> None:
+    async with FakePrometheus() as prometheus, PrometheusClient(prometheus.url) as client:
+        prometheus.add(TFLOPS, LABELS, [(NOW - 30, 1.0), (NOW - 1, 9.0)])
+        prometheus.add(TFLOPS, {**LABELS, "uuid": "GPU-1"}, [(NOW - 30, 6.0), (NOW - 1, 6.0)])
+        usage = await reader(client, settle=0, sample="mean").read(NOW)
+    assert usage is not None
+    assert taken(usage.tflops) == {NOW: 6.0}
+
+
+async def test_a_long_answer_is_judged_without_holding_up_others() -> None:
+    source = Source()
+    source.answer = [series(*([1.0] * 6000))]
+    subject = reader(source, settle=0)
+    subject.resume(NOW - 60)
+    usage = await subject.read(NOW + 60 * 6000)
+    assert usage is not None
+    assert len(usage.tflops.times) == 6000
+    assert usage.outcomes == {Outcome.ACCEPTED: 12_000}
+
+
+async def test_a_reader_goes_on_from_another_ones_cursor() -> None:
+    source = Source()
+    subject = reader(source, settle=0)
+    subject.resume(NOW - 600)
+    assert subject.cursor == NOW - 600
+    await subject.read(NOW)
+    assert source.asked == [(NOW - 540, NOW)] * 2
+
+
+async def test_a_step_that_another_reader_has_read_in_part_is_left_out() -> None:
+    source = Source()
+    subject = reader(source, settle=0)
+    subject.resume(NOW - 630)
+    await subject.read(NOW)
+    assert source.asked[0] == (NOW - 540, NOW)
+
+
+async def test_a_cursor_from_the_future_is_put_right() -> None:
+    subject = reader(Source(), settle=0)
+    subject.resume(NOW + 7200)
+    assert subject.put_right(NOW) == 7200
+
+
+async def test_after_a_gap_of_many_series_the_answers_stay_of_a_size_that_fits_in_memory() -> None:
+    source = Source()
+    source.answer = [series(1.0, pod=f"pod-{index}") for index in range(1000)]
+    subject = reader(source, settle=0)
+    await subject.read(NOW)
+    await subject.read(NOW + 60 * 10_000)
+    start, end = source.asked[-1]
+    assert (end - start) / 60 + 1 == 500
 
 
 async def test_what_no_card_of_the_cluster_can_do_is_not_taken() -> None:
     source = Source()
-    subject = UsageReader(
-        source=source,
-        preset=TENSORFUSION,
-        find=find,
-        largest=lambda: Amounts(tflops=10_000, vram=2**30),
-        step=60,
-        settle=0,
-    )
-
-    async def answer(promql: str, *, start: float, end: float, step: float) -> list[Series]:
-        return [series(9.0, 99.0)]
-
-    source.query_range = answer  # type: ignore[method-assign]  # a fake
-    usage = await subject.read(NOW)
+    source.answer = [series(9.0, begin=NOW), series(99.0, begin=NOW, uuid="GPU-1")]
+    usage = await reader(source, settle=0).read(NOW)
     assert usage is not None
-    assert [each.values for each in usage.tflops] == [(9.0,)]
-    assert [each.values for each in usage.vram] == [(9.0, 99.0)]
+    assert taken(usage.tflops) == {NOW: 9.0}
+    assert taken(usage.vram) == {NOW: 99.0}
     assert usage.outcomes[Outcome.IMPLAUSIBLE] == 1

@@ -120,6 +120,7 @@ def pod(
     owner: Json | None = None,
     node: str = "node-1",
     phase: str = "Running",
+    finished_at: str | None = None,
     tflops_request: str | None = "10",
     tflops_limit: str | None = "20",
     vram_request: str | None = "8Gi",
@@ -156,8 +157,15 @@ def pod(
             "startTime": STARTED,
             "podIP": "10.0.0.7",
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": STARTED}],
+            "containerStatuses": [{"name": "main", "state": _container_state(finished_at)}],
         },
     }
+
+
+def _container_state(finished_at: str | None) -> Json:
+    if finished_at is None:
+        return {"running": {"startedAt": STARTED}}
+    return {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": finished_at}}
 
 
 def pod_struct(name: str | None = "web-0", **arguments: Any) -> Pod:

@@ -85,6 +85,24 @@ class Condition(msgspec.Struct, frozen=True, rename="camel"):
     last_transition_time: str | None = None
 
 
+class TerminatedState(msgspec.Struct, frozen=True, rename="camel"):
+    """How a container ended."""
+
+    finished_at: str | None = None
+
+
+class ContainerState(msgspec.Struct, frozen=True, rename="camel"):
+    """What a container does; `terminated` is missing while it waits or runs."""
+
+    terminated: TerminatedState | None = None
+
+
+class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One container of a pod as the kubelet sees it."""
+
+    state: ContainerState = ContainerState()
+
+
 class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
     """What a pod is."""
 
@@ -92,6 +110,7 @@ class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
     start_time: str | None = None
     pod_ip: str = msgspec.field(name="podIP", default="")
     conditions: list[Condition] | None = None
+    container_statuses: list[ContainerStatus] | None = None
 
 
 class Pod(msgspec.Struct, frozen=True, rename="camel"):
