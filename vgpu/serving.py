@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.aiohttp import make_aiohttp_handler
 
 from vgpu.errors import StartupError
+from vgpu.scraping import Exposition, metrics
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +88,13 @@ class OpsServer(_Server):
     settings: ClassVar[tuple[str, str]] = ("ops_host", "ops_port")
 
     def __init__(
-        self, *, host: str, port: int, registry: CollectorRegistry, not_ready: Callable[[], Sequence[str]]
+        self,
+        *,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        not_ready: Callable[[], Sequence[str]],
+        more: Exposition | None = None,
     ) -> None:
         """Make the server; nothing listens before `async with`.
 
@@ -97,9 +103,10 @@ class OpsServer(_Server):
             port: Port to listen on; 0 takes a free one.
             registry: What /metrics shows.
             not_ready: Why the service is not ready, a sentence for each reason; empty when it is.
+            more: What /metrics shows besides: other families than those of the registry.
         """
         app = web.Application()
-        app.router.add_get("/metrics", make_aiohttp_handler(registry))
+        app.router.add_get("/metrics", metrics(registry, more))
         app.router.add_get("/healthz", alive)
         app.router.add_get("/readyz", readiness(not_ready))
         super().__init__(app, host=host, port=port, ssl_context=None, shutdown_timeout=1.0)

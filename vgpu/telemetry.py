@@ -4,7 +4,16 @@ import platform
 from collections.abc import Iterable
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, Info, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    GCCollector,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 import vgpu
 from vgpu.kube.reflector import Reflector
@@ -28,12 +37,46 @@ REQUEST_BUCKETS: Final = (
 """Seconds; for histograms of answers that take from half a millisecond up to a webhook's time limit."""
 
 
+class LateGauge(Collector):
+    """A gauge that has no series until its value is known: an unknown time is not the year 1970.
+
+    Args:
+        name: of the metric.
+        documentation: what it tells.
+        registry: where it is shown.
+    """
+
+    def __init__(self, name: str, documentation: str, *, registry: CollectorRegistry) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._value: float | None = None
+        registry.register(self)
+
+    def set(self, value: float) -> None:
+        """Show a value from now on."""
+        self._value = value
+
+    def clear(self) -> None:
+        """Show nothing any more: the value is not known."""
+        self._value = None
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """The metric without its series."""
+        return [GaugeMetricFamily(self._name, self._documentation)]
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The metric as it is now."""
+        return [GaugeMetricFamily(self._name, self._documentation, value=self._value)]
+
+
 def new_registry(*, service: str) -> CollectorRegistry:
     """A registry of its own for one service: process and garbage collector figures, and what is running.
 
     Args:
         service: The subcommand's name: recommender, webhook or metrics-adapter.
     """
+    # A series beside each counter that says since when it counts: the text format has no use for it.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library annotates only parts of itself
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)

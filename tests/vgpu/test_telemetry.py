@@ -1,12 +1,13 @@
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+import pytest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from tests.support.fake_kube import FakeKube
 from vgpu.kube.objects import CustomObject, Pod
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import PODS, WORKLOADS
-from vgpu.telemetry import new_registry, watch_reflectors
+from vgpu.telemetry import LateGauge, new_registry, watch_reflectors
 
 
 def silence(registry: CollectorRegistry, resource: str) -> float | None:
@@ -39,3 +40,27 @@ async def test_how_many_objects_cannot_be_read_is_a_metric() -> None:
     async with FakeKube() as fake, fake.client() as client:
         watch_reflectors(registry, [Reflector(client, PODS, type=Pod)])
         assert registry.get_sample_value("vgpu_kube_unreadable_objects", {"resource": "pods"}) == 0
+
+
+def test_a_value_that_is_not_known_has_no_series_but_a_description() -> None:
+    registry = CollectorRegistry()
+    gauge = LateGauge("vgpu_read_timestamp_seconds", "When it was read", registry=registry)
+    assert b"# TYPE vgpu_read_timestamp_seconds gauge" in generate_latest(registry)
+    assert registry.get_sample_value("vgpu_read_timestamp_seconds") is None
+    gauge.set(0)
+    assert registry.get_sample_value("vgpu_read_timestamp_seconds") == 0
+    gauge.clear()
+    assert registry.get_sample_value("vgpu_read_timestamp_seconds") is None
+
+
+def test_a_late_gauge_cannot_take_the_name_of_another_metric() -> None:
+    registry = CollectorRegistry()
+    LateGauge("vgpu_read_timestamp_seconds", "When it was read", registry=registry)
+    with pytest.raises(ValueError, match="vgpu_read_timestamp_seconds"):
+        LateGauge("vgpu_read_timestamp_seconds", "When it was read", registry=registry)
+
+
+def test_counters_do_not_tell_when_they_were_made() -> None:
+    registry = new_registry(service="test")
+    Counter("vgpu_polls", "Polls", registry=registry).inc()
+    assert b"_created" not in generate_latest(registry)
