@@ -1,4 +1,4 @@
-"""What the recommender tells Prometheus about itself and about every workload."""
+"""What the recommender tells Prometheus about itself; `recommender.figures` tells of the workloads."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,61 +10,37 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from recommender.estimators import Estimate
 from recommender.keys import WorkloadKey
 from vgpu.slices import Resource, VgpuSlice
+from vgpu.telemetry import LateGauge
 
-_MILLI: Final = 1000
 _PREFIX: Final = "vgpu_recommender"
 _PASS_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 STAGES: Final = ("observe", "feed", "estimate", "decide", "publish")
+"""What a pass does to workloads."""
+_TIMED: Final = (*STAGES, "checkpoint", "backfill")
 
 
 class RecommenderMetrics:
-    """All metrics of the service, in the registry given."""
+    """All metrics of the service itself, in the registry given.
+
+    Args:
+        registry: where they are shown.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"{_PREFIX}_{name}", text, labels, registry=registry)
+        self._registry = registry
+        self._work()
+        self._source()
+        self._checkpoints()
+        self._leadership()
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"{_PREFIX}_{name}", text, labels, registry=registry)
-
-        workload = ("namespace", "workload", "resource", "kind")
-        self.recommendation = gauge(
-            "recommendation", "Recommended requests and limits, TFLOPS or bytes", *workload
-        )
-        self.estimate = gauge("estimate", "Target, lower and upper bound, TFLOPS or bytes", *workload)
-        self.workloads = gauge("workloads", "TensorFusionWorkloads that are looked after")
-        self.pods = gauge("pods", "Gated pods that belong to a workload")
-        self.samples = counter("samples_total", "Usage samples read, by what became of them", "outcome")
-        self.writes = counter("writes_total", "Writes to kube-apiserver", "object", "outcome")
-        self.foreign_fields = counter(
-            "foreign_fields_total", "Fields left as they are because somebody else owns them", "object"
-        )
-        self.workload_errors = counter("workload_errors_total", "Errors of one workload or pod", "stage")
-        self.source_errors = counter("source_errors_total", "Failed polls of the metric source", "error")
-        self.source_last_success = gauge(
-            "source_last_success_timestamp_seconds", "When the metric source last answered in full"
-        )
-        self.source_cursor = gauge(
-            "source_cursor_timestamp_seconds", "Time up to which usage has been read from the metric source"
-        )
-        self.clock_put_right = counter(
-            "clock_put_right_total", "Times that the clock was found behind usage that had been read"
-        )
-        self.late_passes = counter("late_passes_total", "Passes that took longer than the interval")
-        self._pass = Histogram(
-            f"{_PREFIX}_pass_duration_seconds",
-            "Duration of the stages of a pass",
-            ("stage",),
-            buckets=_PASS_BUCKETS,
-            registry=registry,
-        )
-        for stage in STAGES:
-            self._pass.labels(stage)
-
-    def watch(self, *, workloads: Callable[[], int], pods: Callable[[], int]) -> None:
-        """Have the numbers of workloads and pods counted whenever somebody asks."""
+    def watch(
+        self, *, workloads: Callable[[], int], pods: Callable[[], int], queue: Callable[[], int] | None = None
+    ) -> None:
+        """Have the numbers of workloads and pods, and of those that wait, counted whenever somebody asks."""
         self.workloads.set_function(workloads)
         self.pods.set_function(pods)
+        if queue is not None:
+            self.queue.set_function(queue)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -75,31 +51,126 @@ class RecommenderMetrics:
         finally:
             self._pass.labels(stage).observe(time.perf_counter() - begin)
 
+    def led(self) -> None:
+        """This replica has become the leader."""
+        self.leader.set(1)
+        self.leader_transitions.inc()
+
+    def stood_by(self) -> None:
+        """This replica leads no longer: what only a leader knows is not shown any more."""
+        self.leader.set(0)
+        self.leader_transitions.inc()
+        self.backfill_pending.set_function(lambda: 0)
+        for known in (
+            self.source_last_success,
+            self.source_cursor,
+            self.checkpoint_time,
+            self.checkpoint_size,
+            self.checkpoint_duration,
+            self.checkpoint_generation,
+        ):
+            known.clear()
+
     def set_recommendation(self, key: WorkloadKey, recommendation: VgpuSlice | None) -> None:
-        """Show a workload's recommendation, in TFLOPS and bytes."""
-        for resource in Resource:
-            for kind in ("requests", "limits"):
-                amount = getattr(recommendation, kind).get(resource) if recommendation else None
-                self._set(
-                    self.recommendation, (*key, resource.value, kind.removesuffix("s")), resource, amount
-                )
+        """Nothing any more: `WorkloadFigures.show` does it."""
 
     def set_estimate(self, key: WorkloadKey, resource: Resource, estimate: Estimate | None) -> None:
-        """Show what usage says of one resource of a workload, in TFLOPS or bytes; None shows nothing."""
-        shown = (estimate.target, estimate.lower_bound, estimate.upper_bound) if estimate else (None,) * 3
-        for kind, amount in zip(("target", "lower", "upper"), shown, strict=True):
-            self._set(self.estimate, (*key, resource.value, kind), resource, amount)
+        """Nothing any more: `WorkloadFigures.estimated` does it."""
 
     def forget(self, key: WorkloadKey) -> None:
-        """Remove the series of a workload that is no more."""
-        self.set_recommendation(key, None)
-        for resource in Resource:
-            self.set_estimate(key, resource, None)
+        """Nothing any more: `WorkloadFigures.forget` does it."""
 
-    @staticmethod
-    def _set(gauge: Gauge, labels: tuple[str, ...], resource: Resource, amount: float | None) -> None:
-        if amount is None:
-            # A series that was never there is removed without complaint.
-            gauge.remove(*labels)
-            return
-        gauge.labels(*labels).set(amount / _MILLI if resource is Resource.TFLOPS else amount)
+    def _work(self) -> None:
+        self.workloads = self._gauge("workloads", "TensorFusionWorkloads that are looked after")
+        self.pods = self._gauge("pods", "Gated pods that belong to a workload")
+        self.queue = self._gauge("queue_length", "Pods and workloads that wait to be looked at")
+        self.writes = self._counter("writes", "Writes to kube-apiserver", "object", "outcome")
+        self.foreign_fields = self._counter(
+            "foreign_fields", "Fields left as they are because somebody else owns them", "object"
+        )
+        self.workload_errors = self._counter("workload_errors", "Errors of one workload or pod", "stage")
+        self.late_passes = self._counter("late_passes", "Passes that took longer than the interval")
+        self._pass = Histogram(
+            f"{_PREFIX}_pass_duration_seconds",
+            "Duration of the stages of a pass",
+            ("stage",),
+            buckets=_PASS_BUCKETS,
+            registry=self._registry,
+        )
+        for stage in _TIMED:
+            self._pass.labels(stage)
+        for stage in STAGES:
+            self.workload_errors.labels(stage)
+
+    def _source(self) -> None:
+        self.samples = self._counter("samples", "Usage samples read, by what became of them", "outcome")
+        self.unfed_samples = self._counter(
+            "unfed_samples", "Samples that were taken, but came too late for a histogram", "reason"
+        )
+        self.source_errors = self._counter("source_errors", "Failed polls of the metric source", "error")
+        self.source_last_success = self._late_gauge(
+            "source_last_success_timestamp_seconds", "When the metric source last answered in full"
+        )
+        self.source_cursor = self._late_gauge(
+            "source_cursor_timestamp_seconds", "Time up to which usage has been read from the metric source"
+        )
+        self.clock_put_right = self._counter(
+            "clock_put_right", "Times that the clock was found behind usage that had been read"
+        )
+        self.backfill_chunks = self._counter(
+            "backfill_chunks", "Stretches of the past that were read for new workloads", "outcome"
+        )
+        self.backfill_pending = self._gauge(
+            "backfill_pending_workloads", "Workloads of which the past is still to be read"
+        )
+
+    def _checkpoints(self) -> None:
+        self.checkpoint_time = self._late_gauge(
+            "checkpoint_timestamp_seconds", "When the histories were last saved in full"
+        )
+        self.checkpoint_size = self._late_gauge("checkpoint_size_bytes", "Size of that checkpoint as stored")
+        self.checkpoint_duration = self._late_gauge(
+            "checkpoint_duration_seconds", "How long it took to save that checkpoint"
+        )
+        self.checkpoint_generation = self._late_gauge(
+            "checkpoint_generation", "Number of that checkpoint; each has the next one"
+        )
+        self.checkpoint_failures = self._counter(
+            "checkpoint_failures", "Checkpoints that could not be saved or read", "reason"
+        )
+
+    def _leadership(self) -> None:
+        self.leader = self._gauge("leader", "Whether this replica holds its Lease and works: 1, else 0")
+        self.leader_transitions = self._counter(
+            "leader_transitions", "Times that this replica has become the leader, or ceased to be it"
+        )
+        self.lease_failures = self._counter(
+            "lease_failures", "Times that the Lease could not be read or renewed"
+        )
+
+    def checkpoint_saved(self, *, size: int, seconds: float, generation: int, now: float) -> None:
+        """Show a checkpoint that is complete.
+
+        Args:
+            size: bytes that are stored.
+            seconds: how long it took.
+            generation: its number.
+            now: seconds since the epoch.
+        """
+        self.checkpoint_size.set(size)
+        self.checkpoint_duration.set(seconds)
+        self.checkpoint_generation.set(generation)
+        self.checkpoint_time.set(now)
+
+    def checkpoint_failed(self, reason: str) -> None:
+        """Count a checkpoint that could not be saved, or is there and cannot be used."""
+        self.checkpoint_failures.labels(reason).inc()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", text, registry=self._registry)
+
+    def _late_gauge(self, name: str, text: str) -> LateGauge:
+        return LateGauge(f"{_PREFIX}_{name}", text, registry=self._registry)

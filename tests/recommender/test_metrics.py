@@ -1,50 +1,99 @@
+import pytest
 from prometheus_client import CollectorRegistry
 
-from recommender.estimators import Estimate
-from recommender.keys import WorkloadKey
 from recommender.metrics import RecommenderMetrics
-from vgpu.slices import Amounts, Resource, VgpuSlice
-
-WEB = WorkloadKey("default", "web")
-ESTIMATE = Estimate(target=3510, lower_bound=3504, upper_bound=6318, confidence=1.25)
 
 
 class Shown:
-    """The series of one workload, as Prometheus would read them."""
+    """The recommender's metrics, as Prometheus would read them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.metrics = RecommenderMetrics(self._registry)
 
-    def value(self, name: str, resource: str, kind: str) -> float | None:
-        labels = {"namespace": "default", "workload": "web", "resource": resource, "kind": kind}
+    def value(self, name: str, **labels: str) -> float | None:
         return self._registry.get_sample_value(f"vgpu_recommender_{name}", labels)
 
 
-def test_an_estimate_is_shown_in_tflops_and_bytes() -> None:
+@pytest.mark.parametrize(
+    "stage", ["observe", "feed", "estimate", "decide", "publish", "checkpoint", "backfill"]
+)
+def test_every_stage_of_a_pass_is_there_before_it_ran(stage: str) -> None:
     shown = Shown()
-    for resource in Resource:
-        shown.metrics.set_estimate(WEB, resource, ESTIMATE)
-    assert [shown.value("estimate", "tflops", kind) for kind in ("target", "lower", "upper")] == [
-        3.51,
-        3.504,
-        6.318,
-    ]
-    assert shown.value("estimate", "vram", "target") == 3510
+    assert shown.value("pass_duration_seconds_count", stage=stage) == 0
+    with shown.metrics.timed(stage):
+        assert shown.value("pass_duration_seconds_count", stage=stage) == 0
+    assert shown.value("pass_duration_seconds_count", stage=stage) == 1
 
 
-def test_an_estimate_that_is_no_more_is_not_shown_any_longer() -> None:
+def test_a_stage_that_fails_is_measured_too() -> None:
     shown = Shown()
-    shown.metrics.set_estimate(WEB, Resource.TFLOPS, ESTIMATE)
-    shown.metrics.set_estimate(WEB, Resource.TFLOPS, None)
-    assert shown.value("estimate", "tflops", "target") is None
+    with pytest.raises(ValueError, match="broken"), shown.metrics.timed("feed"):
+        raise ValueError("broken")
+    assert shown.value("pass_duration_seconds_count", stage="feed") == 1
 
 
-def test_a_workload_that_is_no_more_leaves_no_series() -> None:
+def test_what_is_watched_is_counted_when_somebody_asks() -> None:
     shown = Shown()
-    shown.metrics.set_estimate(WEB, Resource.VRAM, ESTIMATE)
-    shown.metrics.set_recommendation(WEB, VgpuSlice(Amounts(vram=5), Amounts(vram=6)))
-    assert shown.value("recommendation", "vram", "limit") == 6
-    shown.metrics.forget(WEB)
-    assert shown.value("recommendation", "vram", "limit") is None
-    assert shown.value("estimate", "vram", "target") is None
+    waiting: list[str] = []
+    shown.metrics.watch(workloads=lambda: 3, pods=lambda: 5, queue=lambda: len(waiting))
+    waiting.append("web")
+    assert [shown.value(name) for name in ("workloads", "pods", "queue_length")] == [3, 5, 1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "source_last_success_timestamp_seconds",
+        "source_cursor_timestamp_seconds",
+        "checkpoint_timestamp_seconds",
+    ],
+)
+def test_a_time_that_is_not_known_yet_is_not_shown(name: str) -> None:
+    assert Shown().value(name) is None
+
+
+def test_a_checkpoint_shows_its_time_size_duration_and_generation() -> None:
+    shown = Shown()
+    shown.metrics.checkpoint_saved(size=4096, seconds=0.5, generation=7, now=1000.0)
+    assert shown.value("checkpoint_timestamp_seconds") == 1000
+    assert shown.value("checkpoint_size_bytes") == 4096
+    assert shown.value("checkpoint_duration_seconds") == 0.5
+    assert shown.value("checkpoint_generation") == 7
+
+
+def test_a_checkpoint_that_fails_is_counted_by_reason_and_leaves_the_last_one_shown() -> None:
+    shown = Shown()
+    shown.metrics.checkpoint_saved(size=4096, seconds=0.5, generation=7, now=1000.0)
+    shown.metrics.checkpoint_failed("conflict")
+    assert shown.value("checkpoint_failures_total", reason="conflict") == 1
+    assert shown.value("checkpoint_timestamp_seconds") == 1000
+
+
+def test_a_replica_is_a_standby_until_it_leads() -> None:
+    shown = Shown()
+    assert shown.value("leader") == 0
+    shown.metrics.led()
+    assert shown.value("leader") == 1
+    assert shown.value("leader_transitions_total") == 1
+
+
+def test_a_replica_that_leads_no_longer_shows_nothing_that_it_does_not_know() -> None:
+    shown = Shown()
+    shown.metrics.led()
+    shown.metrics.checkpoint_saved(size=4096, seconds=0.5, generation=7, now=1000.0)
+    shown.metrics.source_cursor.set(990)
+    shown.metrics.source_last_success.set(1000)
+    shown.metrics.backfill_pending.set_function(lambda: 12)
+    shown.metrics.stood_by()
+    assert shown.value("leader") == 0
+    assert shown.value("leader_transitions_total") == 2
+    assert shown.value("backfill_pending_workloads") == 0
+    for name in (
+        "source_last_success_timestamp_seconds",
+        "source_cursor_timestamp_seconds",
+        "checkpoint_timestamp_seconds",
+        "checkpoint_size_bytes",
+        "checkpoint_generation",
+    ):
+        assert shown.value(name) is None
