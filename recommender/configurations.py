@@ -3,13 +3,19 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import msgspec
 
 from recommender.keys import WorkloadKey, key_of
-from vgpu.api import ConfigurationError, WorkloadSpec, parse_spec
+from vgpu.api import AutoScalingConfig, ConfigurationError, WorkloadSpec, parse_spec
 from vgpu.kube.objects import CustomObject
 from vgpu.schedule import Rule, ScheduleError, active_rule, next_transition
 
+# In any case, as the API matches them.
+_CONFIG_KEYS: Final = frozenset({"autoscalingconfig", "auto_scaling_config"})
 _RULES: Final = "spec.autoScalingConfig.cronScalingRules"
 
 
@@ -35,6 +41,40 @@ class _Known:
     until: float
 
 
+class SpecCache:
+    """Parses specs, those with the same content into one object: a hundred thousand workloads have few.
+
+    It keeps what somebody else keeps, and nothing beyond that. Specs that differ only outside of their
+    `autoScalingConfig` share that.
+    """
+
+    def __init__(self) -> None:
+        self._specs: WeakValueDictionary[bytes, WorkloadSpec] = WeakValueDictionary()
+        self._configs: WeakValueDictionary[bytes, AutoScalingConfig] = WeakValueDictionary()
+
+    def parse(self, spec: Mapping[str, object]) -> WorkloadSpec:
+        """Read a spec as the API server stores it.
+
+        Raises:
+            ConfigurationError: with everything that is wrong.
+        """
+        content = _digest(spec)
+        parsed = self._specs.get(content)
+        if parsed is None:
+            parsed = self._specs[content] = self._sharing(parse_spec(spec), spec)
+        return parsed
+
+    def _sharing(self, parsed: WorkloadSpec, spec: Mapping[str, object]) -> WorkloadSpec:
+        config = parsed.auto_scaling_config
+        written = {key: value for key, value in spec.items() if key.lower() in _CONFIG_KEYS}
+        shared = self._configs.setdefault(_digest(written), config)
+        return parsed if shared is config else parsed.model_copy(update={"auto_scaling_config": shared})
+
+
+def _digest(content: Mapping[str, object]) -> bytes:
+    return blake2b(msgspec.json.encode(content, order="sorted"), digest_size=16).digest()
+
+
 class Configurations:
     """Reads configurations and keeps them until they change or a rule begins or ends.
 
@@ -43,6 +83,9 @@ class Configurations:
 
     def __init__(self) -> None:
         self._known: dict[WorkloadKey, _Known] = {}
+        # Of those alone that have rules: when one of them begins or ends next.
+        self._transitions: dict[WorkloadKey, float] = {}
+        self._specs = SpecCache()
 
     def read(self, live: CustomObject, now: float) -> Configuration:
         """The configuration of a workload.
@@ -55,45 +98,51 @@ class Configurations:
         version = (live.metadata.uid, live.metadata.generation)
         known = self._known.get(key)
         if known is None or known.version != version or now >= known.until:
-            known = _read(live, version, known.configuration if known else None, now)
+            known = self._read(live, version, known.configuration if known else None, now)
             self._known[key] = known
+            self._transitions.pop(key, None)
+            if known.until < math.inf:
+                self._transitions[key] = known.until
         return known.configuration
 
     def next_transition(self) -> float:
         """When the next rule of any workload begins or ends; infinite when none does."""
-        return min((known.until for known in self._known.values()), default=math.inf)
+        return min(self._transitions.values(), default=math.inf)
 
     def due(self, now: float) -> list[WorkloadKey]:
         """The workloads with a rule that has begun or ended since they were read."""
-        return [key for key, known in self._known.items() if now >= known.until]
+        return [key for key, until in self._transitions.items() if now >= until]
 
     def forget(self, key: WorkloadKey) -> None:
         """Drop a workload that is no more."""
         self._known.pop(key, None)
+        self._transitions.pop(key, None)
 
+    def _read(
+        self, live: CustomObject, version: tuple[str, int], before: Configuration | None, now: float
+    ) -> _Known:
+        last = before or Configuration(None, rule_in_status(live.status))
+        spec, problems = self._valid_spec(live, last.spec)
+        if spec is None:
+            return _Known(version, Configuration(None, last.rule, problems), math.inf)
+        rules = spec.auto_scaling_config.rules
+        rule = last.rule
+        try:
+            until = next_transition(rules, now)
+            rule = active_rule(rules, now)
+        except ScheduleError as error:
+            problems += (f"{_RULES}: {error}",)
+            until = _next_transition_or_never(rules, now)
+        return _Known(version, Configuration(spec, rule, problems), math.inf if until is None else until)
 
-def _read(live: CustomObject, version: tuple[str, int], before: Configuration | None, now: float) -> _Known:
-    last = before or Configuration(None, rule_in_status(live.status))
-    spec, problems = _valid_spec(live, last.spec)
-    if spec is None:
-        return _Known(version, Configuration(None, last.rule, problems), math.inf)
-    rules = spec.auto_scaling_config.rules
-    rule = last.rule
-    try:
-        until = next_transition(rules, now)
-        rule = active_rule(rules, now)
-    except ScheduleError as error:
-        problems += (f"{_RULES}: {error}",)
-        until = _next_transition_or_never(rules, now)
-    return _Known(version, Configuration(spec, rule, problems), math.inf if until is None else until)
-
-
-def _valid_spec(live: CustomObject, last: WorkloadSpec | None) -> tuple[WorkloadSpec | None, tuple[str, ...]]:
-    """The spec, or the last valid one and what is wrong with this one."""
-    try:
-        return parse_spec(live.spec), ()
-    except ConfigurationError as error:
-        return last, tuple(str(problem) for problem in error.problems)
+    def _valid_spec(
+        self, live: CustomObject, last: WorkloadSpec | None
+    ) -> tuple[WorkloadSpec | None, tuple[str, ...]]:
+        """The spec, or the last valid one and what is wrong with this one."""
+        try:
+            return self._specs.parse(live.spec), ()
+        except ConfigurationError as error:
+            return last, tuple(str(problem) for problem in error.problems)
 
 
 def _next_transition_or_never(rules: tuple[Rule, ...], now: float) -> float | None:

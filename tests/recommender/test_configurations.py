@@ -1,7 +1,9 @@
+import gc
 import math
+import weakref
 from typing import Any
 
-from recommender.configurations import Configurations, rule_in_status, rule_to_json
+from recommender.configurations import Configurations, SpecCache, rule_in_status, rule_to_json
 from recommender.keys import WorkloadKey
 from tests.support import builders
 from vgpu.kube.objects import CustomObject
@@ -121,3 +123,45 @@ def test_a_forgotten_workload_is_due_no_more() -> None:
     subject.read(live, MIDNIGHT)
     subject.forget(WorkloadKey("default", "web"))
     assert subject.due(math.inf) == []
+
+
+# Memory
+
+
+def test_specs_of_the_same_content_are_one_object() -> None:
+    cache = SpecCache()
+    one = {"resources": builders.slice_json(), "autoScalingConfig": {"cronScalingRules": [NIGHT]}}
+    other = dict(reversed(one.items()))
+    assert cache.parse(one) is cache.parse(other)
+
+
+def test_specs_that_differ_elsewhere_share_how_they_are_scaled() -> None:
+    cache = SpecCache()
+    config = {"autoSetResources": {"minSamples": 3}}
+    one = cache.parse({"replicas": 1, "autoScalingConfig": config})
+    other = cache.parse({"replicas": 2, "AutoScalingConfig": config})
+    third = cache.parse({"replicas": 3, "autoScalingConfig": config})
+    assert (one.replicas, other.replicas, third.replicas) == (1, 2, 3)
+    assert one.auto_scaling_config is third.auto_scaling_config
+    assert one.auto_scaling_config == other.auto_scaling_config
+
+
+def test_specs_that_say_something_else_are_not_mixed_up() -> None:
+    cache = SpecCache()
+    parsed = [
+        cache.parse({"autoScalingConfig": {"autoSetResources": {"minSamples": count}}}) for count in (3, 4)
+    ]
+    assert [spec.auto_scaling_config.auto_set_resources.min_samples for spec in parsed] == [3, 4]
+
+
+def test_a_spec_that_nobody_keeps_is_not_kept_by_the_cache() -> None:
+    cache = SpecCache()
+    kept = weakref.ref(cache.parse({"replicas": 1}))
+    gc.collect()
+    assert kept() is None
+
+
+def test_workloads_that_are_configured_alike_share_their_configuration() -> None:
+    subject = Configurations()
+    specs = [subject.read(builders.workload_struct(name), MIDNIGHT).spec for name in ("web", "other")]
+    assert specs[0] is specs[1]
