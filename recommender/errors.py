@@ -1,6 +1,6 @@
 """What can go wrong in the recommender: each error says what happened, to which object, and what to do."""
 
-from vgpu.errors import ExitCode, StartupError
+from vgpu.errors import AutoscalerError, ExitCode, StartupError
 from vgpu.naming import Owner
 
 
@@ -18,6 +18,38 @@ class OwnerGone(RecommenderError):
         )
 
 
+class NotLeader(RecommenderError):
+    """A write that is not sent, since this replica may write no more: the pass ends, and so does the term."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this replica's time as leader is over, and what it wanted to write is not sent; "
+            "whoever holds the Lease now sees to it"
+        )
+
+
+class StuckTerm(AutoscalerError):
+    """The work of a leader did not end when it was told to."""
+
+    def __init__(self, lease: str, grace: float) -> None:
+        super().__init__(
+            f"the work under Lease {lease} has not ended {grace:g} s after it was told to; "
+            "the process ends, so that it cannot go on beside another leader: start it again"
+        )
+
+
+class MissingNamespace(StartupError):
+    """The namespace that the product is said to run in is not there."""
+
+    exit_code = ExitCode.CLUSTER
+
+    def __init__(self, namespace: str, wanted: str) -> None:
+        super().__init__(
+            f"namespace {namespace!r}, where {wanted} would be kept, does not exist; create it with "
+            f"`kubectl create namespace {namespace}`, or name another in the setting `namespace`"
+        )
+
+
 class MissingPermissions(StartupError):
     """kube-apiserver would refuse what the recommender has to do."""
 
@@ -26,5 +58,6 @@ class MissingPermissions(StartupError):
     def __init__(self, missing: tuple[str, ...]) -> None:
         super().__init__(
             f"the recommender lacks permissions in the cluster: {', '.join(missing)}; "
-            "grant them with a ClusterRole and a ClusterRoleBinding"
+            "grant them with a ClusterRole and a ClusterRoleBinding, "
+            "those in a namespace with a Role and a RoleBinding"
         )
