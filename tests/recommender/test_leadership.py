@@ -255,7 +255,7 @@ def test_a_leader_that_could_write_no_more_says_no_last_words() -> None:
         first.trouble = lambda _: Trouble()
         await rig.pass_time(20)
         assert first.leads, "it comes back for another term"
-            assert [call for call in rig.kube.calls if "configmaps" in call.path] == []
+        assert [call for call in rig.kube.calls if "configmaps" in call.path] == []
 
     rig.run(main())
 
