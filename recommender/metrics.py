@@ -51,15 +51,8 @@ class RecommenderMetrics:
         finally:
             self._pass.labels(stage).observe(time.perf_counter() - begin)
 
-    def led(self) -> None:
-        """This replica has become the leader."""
-        self.leader.set(1)
-        self.leader_transitions.inc()
-
-    def stood_by(self) -> None:
-        """This replica leads no longer: what only a leader knows is not shown any more."""
-        self.leader.set(0)
-        self.leader_transitions.inc()
+    def end_term(self) -> None:
+        """Show nothing any more that only a leader knows."""
         self.backfill_pending.set_function(lambda: 0)
         for known in (
             self.source_last_success,
@@ -142,7 +135,7 @@ class RecommenderMetrics:
     def _leadership(self) -> None:
         self.leader = self._gauge("leader", "Whether this replica holds its Lease and works: 1, else 0")
         self.leader_transitions = self._counter(
-            "leader_transitions", "Times that this replica has become the leader, or ceased to be it"
+            "leader_transitions", "Times that this replica has become the leader"
         )
         self.lease_failures = self._counter(
             "lease_failures", "Times that the Lease could not be read or renewed"

@@ -70,24 +70,13 @@ def test_a_checkpoint_that_fails_is_counted_by_reason_and_leaves_the_last_one_sh
     assert shown.value("checkpoint_timestamp_seconds") == 1000
 
 
-def test_a_replica_is_a_standby_until_it_leads() -> None:
+def test_what_only_a_leader_knows_is_not_shown_after_its_term() -> None:
     shown = Shown()
-    assert shown.value("leader") == 0
-    shown.metrics.led()
-    assert shown.value("leader") == 1
-    assert shown.value("leader_transitions_total") == 1
-
-
-def test_a_replica_that_leads_no_longer_shows_nothing_that_it_does_not_know() -> None:
-    shown = Shown()
-    shown.metrics.led()
     shown.metrics.checkpoint_saved(size=4096, seconds=0.5, generation=7, now=1000.0)
     shown.metrics.source_cursor.set(990)
     shown.metrics.source_last_success.set(1000)
     shown.metrics.backfill_pending.set_function(lambda: 12)
-    shown.metrics.stood_by()
-    assert shown.value("leader") == 0
-    assert shown.value("leader_transitions_total") == 2
+    shown.metrics.end_term()
     assert shown.value("backfill_pending_workloads") == 0
     for name in (
         "source_last_success_timestamp_seconds",
