@@ -35,8 +35,39 @@ QUERIES = (
     "max by (pod) (m)",
     "max by (pod, missing) (max_over_time(m[2m]))",
     "max by (namespace, uuid)(n)",
+    "avg_over_time(m[1m])",
+    "max by (pod) (avg_over_time(n[2m]))",
+    "max by (pod) (m) * 0.01",
+    "m / 4",
+    'm{pod="a"} or n',
+    'max by (pod) (max_over_time(m{pod!="c"}[1m])) or max by (pod) (max_over_time(n[1m])) * 100',
+    'm{uuid="1"} / 2 or m * 3 or n',
+    '(m{pod="a"} or n{pod="b"} * 2)',
+    "max_over_time((m * 2)[1m:15s])",
+    "max_over_time(n[2m:45s])",
+    'avg_over_time((m or n{pod="c"})[100s:20s])',
+    "max by (pod) (max_over_time((max by (pod, uuid) (m))[90s:7s]))",
+    "(m * 2)[1m:15s]",
+    '{__name__=~"m|n"}[1m]',
 )
-REFUSED = ("", "{}", '{pod=~".*"}', "m{", "m[x]", "max_over_time(m)", "max by (pod) (m[1m])", 'm{pod=~"("}')
+REFUSED = (
+    "",
+    "{}",
+    '{pod=~".*"}',
+    "m{",
+    "m[x]",
+    "max_over_time(m)",
+    "max by (pod) (m[1m])",
+    'm{pod=~"("}',
+    "avg_over_time(m or n)",
+    "m[1m] or n",
+    "m[1m] * 2",
+    "(m * 2)[1m]",
+    "m or",
+    "(m",
+    "m *",
+    "max by (pod) m[1m:15s]",
+)
 TIMES = (0, 300, 300.001, 421.5, 599, 600, 601, 880, 1500)
 RANGES = ((0, 600, 60), (0, 600, 15), (250, 750, 30), (10.5, 99.9, 7.25), (0, 0, 1))
 REFUSED_RANGES = ((5, 4, 1), (0, 5, 0), (0, 11_001, 1))
@@ -129,8 +160,10 @@ async def both(
 
 
 def comparable(series: list[Series]) -> list[tuple[list[tuple[str, str]], list[float], list[str]]]:
+    """Series in one order; of the values the digits that do not depend on the order of a sum."""
     return sorted(
-        (sorted(one.labels.items()), one.times, [repr(value) for value in one.values]) for one in series
+        (sorted(one.labels.items()), list(one.times), [f"{value:.12g}" for value in one.values])
+        for one in series
     )
 
 

@@ -18,7 +18,17 @@ from typing import Any, Self
 import msgspec
 from aiohttp import web
 
-from tests.support.promql import STALE, Expression, Labels, ParseError, Points, StoredSeries, parse, steps
+from tests.support.promql import (
+    STALE,
+    InstantVector,
+    Labels,
+    Points,
+    RangeSelector,
+    StoredSeries,
+    Subquery,
+    steps,
+)
+from tests.support.promql_parser import ParseError, parse
 
 MOST_POINTS = 11_000
 """Prometheus' own bound of points of a series in one answer."""
@@ -170,7 +180,7 @@ class FakePrometheus:
     def _instant(self, form: Mapping[str, str]) -> dict[str, Any]:
         expression = parse(form.get("query", ""))
         at = _float(form, "time") if "time" in form else round(self._clock(), 3)
-        if expression.gives_range:
+        if isinstance(expression, RangeSelector | Subquery):
             return _matrix(expression.raw(self._store, at))
         values = expression.at(self._store, at)
         result = [{"metric": dict(labels), "value": _point(at, value)} for labels, value in values.items()]
@@ -180,14 +190,14 @@ class FakePrometheus:
         start, end, step = (_float(form, name) for name in ("start", "end", "step"))
         _check_range(start, end, step)
         expression = parse(form.get("query", ""))
-        if expression.gives_range:
+        if isinstance(expression, RangeSelector | Subquery):
             raise ParseError(
                 'invalid expression type "range vector" for range query, must be Scalar or instant Vector'
             )
         return _matrix(self._evaluate(expression, start, end, step).items())
 
     def _evaluate(
-        self, expression: Expression, start: float, end: float, step: float
+        self, expression: InstantVector, start: float, end: float, step: float
     ) -> dict[Labels, Points]:
         found: dict[Labels, Points] = {}
         for at in steps(start, end, step):

@@ -1,6 +1,6 @@
-"""The part of PromQL that the services use, evaluated as Prometheus 3 does it; anything else is a ParseError.
+"""The part of PromQL that the services use, evaluated as Prometheus 3 does it.
 
-Selectors with all four matchers, `x[5m]`, `max_over_time(x[1m])`, and `max by (a, b) (...)` around them.
+`tests.support.promql_parser` reads it from text.
 """
 
 import bisect
@@ -8,8 +8,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-from vgpu.quantities import parse_duration
+from functools import reduce
+from typing import Protocol
 
 LOOKBACK = 300.0
 """Seconds in which an instant selector still finds a series' last sample."""
@@ -18,10 +18,6 @@ Labels = tuple[tuple[str, str], ...]
 Points = list[tuple[float, float]]
 STALE = None
 """The value of a staleness marker: from here on the series is gone."""
-
-
-class ParseError(Exception):
-    """The text is not a query that is understood."""
 
 
 @dataclass(slots=True)
@@ -58,6 +54,14 @@ class StoredSeries:
 Store = Mapping[Labels, StoredSeries]
 
 
+class InstantVector(Protocol):
+    """An expression that gives a value for each label set at a time."""
+
+    def at(self, store: Store, time: float) -> dict[Labels, float]:
+        """The values at one time by labels."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Matcher:
     """One condition on a label; a label that is missing counts as empty."""
@@ -75,126 +79,141 @@ class Matcher:
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
-    """What a query says: a selector, and what is done to it from the inside to the outside."""
+class Selector:
+    """`name{label="value"}`."""
 
     matchers: tuple[Matcher, ...]
-    window: float | None = None
-    over_time: bool = False
-    by: tuple[str, ...] | None = None
-
-    @property
-    def gives_range(self) -> bool:
-        """Whether it is a bare range vector, which only an instant query can give."""
-        return self.window is not None and not self.over_time
-
-    def raw(self, store: Store, time: float) -> list[tuple[Labels, Points]]:
-        """The samples of a range selector, with their own times."""
-        window = self.window or 0.0
-        found = ((labels, series.window(time - window, time)) for labels, series in self._selected(store))
-        return [(labels, points) for labels, points in found if points]
 
     def at(self, store: Store, time: float) -> dict[Labels, float]:
-        """The values at one time by labels."""
-        values: dict[Labels, float] = {}
-        for labels, series in self._selected(store):
-            value = self._value(series, time)
-            if value is not None:
-                group = self._group(labels)
-                values[group] = _larger(values[group], value) if group in values else value
-        return values
+        """The latest values, unless they are too old or stale."""
+        found = ((labels, series.at(time)) for labels, series in self.select(store))
+        return {labels: value for labels, value in found if value is not None}
 
-    def _selected(self, store: Store) -> Iterable[tuple[Labels, StoredSeries]]:
+    def select(self, store: Store) -> Iterable[tuple[Labels, StoredSeries]]:
+        """The series that fulfil the matchers."""
         for labels, series in store.items():
             if all(matcher.holds(dict(labels)) for matcher in self.matchers):
                 yield labels, series
 
-    def _value(self, series: StoredSeries, time: float) -> float | None:
-        if self.window is None:
-            return series.at(time)
-        values = [value for _, value in series.window(time - self.window, time)]
-        if not values:
-            return None
-        largest = values[0]
-        for value in values[1:]:
-            largest = _larger(largest, value)
-        return largest
 
-    def _group(self, labels: Labels) -> Labels:
-        if self.by is not None:
-            return tuple((name, value) for name, value in labels if name in self.by)
-        if self.over_time:
-            return tuple((name, value) for name, value in labels if name != "__name__")
-        return labels
+@dataclass(frozen=True, slots=True)
+class RangeSelector:
+    """`selector[5m]`."""
+
+    selector: Selector
+    window: float
+
+    def raw(self, store: Store, time: float) -> list[tuple[Labels, Points]]:
+        """The raw samples."""
+        found = (
+            (labels, series.window(time - self.window, time))
+            for labels, series in self.selector.select(store)
+        )
+        return [(labels, points) for labels, points in found if points]
 
 
-def _larger(largest: float, value: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Subquery:
+    """`expression[5m:30s]`: evaluated at the multiples of the resolution since the epoch."""
+
+    inner: InstantVector
+    window: float
+    resolution: float
+
+    def raw(self, store: Store, time: float) -> list[tuple[Labels, Points]]:
+        """The values at each of the times, with these times."""
+        step = round(self.resolution * 1000)
+        first, last = (math.floor(round(at * 1000) / step) for at in (time - self.window, time))
+        found: dict[Labels, Points] = {}
+        for index in range(first + 1, last + 1):
+            at = index * step / 1000
+            for labels, value in self.inner.at(store, at).items():
+                found.setdefault(labels, []).append((at, value))
+        return list(found.items())
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """`max_over_time(range)` or `avg_over_time(range)`."""
+
+    function: str
+    inner: RangeSelector | Subquery
+
+    def at(self, store: Store, time: float) -> dict[Labels, float]:
+        """One value of each series' samples."""
+        fold = larger_of if self.function == "max_over_time" else mean_of
+        found = self.inner.raw(store, time)
+        return {nameless(labels): fold([value for _, value in points]) for labels, points in found}
+
+
+@dataclass(frozen=True, slots=True)
+class MaxBy:
+    """`max by (a, b) (expression)`."""
+
+    labels: tuple[str, ...]
+    inner: InstantVector
+
+    def at(self, store: Store, time: float) -> dict[Labels, float]:
+        """The largest value of each group."""
+        groups: dict[Labels, list[float]] = {}
+        for labels, value in self.inner.at(store, time).items():
+            group = tuple((name, text) for name, text in labels if name in self.labels)
+            groups.setdefault(group, []).append(value)
+        return {group: larger_of(values) for group, values in groups.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """`expression * 2` or `expression / 2`."""
+
+    inner: InstantVector
+    operator: str
+    number: float
+
+    def at(self, store: Store, time: float) -> dict[Labels, float]:
+        """The values, changed, without the metric's name."""
+        found = self.inner.at(store, time).items()
+        return {nameless(labels): self._changed(value) for labels, value in found}
+
+    def _changed(self, value: float) -> float:
+        if self.operator == "*":
+            return value * self.number
+        return value / self.number if self.number else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """`left or right`: of the right only what has no counterpart in the left, whatever the metrics' names."""
+
+    left: InstantVector
+    right: InstantVector
+
+    def at(self, store: Store, time: float) -> dict[Labels, float]:
+        """The values of both."""
+        left = self.left.at(store, time)
+        there = {nameless(labels) for labels in left}
+        right = self.right.at(store, time).items()
+        return left | {labels: value for labels, value in right if nameless(labels) not in there}
+
+
+Expression = InstantVector | RangeSelector | Subquery
+"""A query; ranges of samples can be given only at a single time."""
+
+
+def nameless(labels: Labels) -> Labels:
+    """The labels without the metric's name."""
+    return tuple((name, value) for name, value in labels if name != "__name__")
+
+
+def larger_of(values: Sequence[float]) -> float:
     """Prometheus' maximum: a NaN gives way to any number."""
-    return value if value > largest or math.isnan(largest) else largest
+    return reduce(lambda largest, value: value if value > largest or math.isnan(largest) else largest, values)
 
 
-_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-_MATCHER = re.compile(r'\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')\s*')
-_SELECTOR = re.compile(
-    rf"(?P<name>{_NAME})?\s*(?:\{{(?P<matchers>.*)\}})?\s*(?:\[(?P<window>[^\]]+)\])?", re.DOTALL
-)
-_MAX_BY = re.compile(r"max\s+by\s*\((?P<labels>[^)]*)\)\s*\((?P<inner>.*)\)", re.DOTALL)
-_OVER_TIME = re.compile(r"max_over_time\s*\((?P<inner>.*)\)", re.DOTALL)
-
-
-def parse(text: str) -> Expression:
-    """Read a query.
-
-    Raises:
-        ParseError: It is none, or one that uses more of PromQL than is played here.
-    """
-    aggregation = _MAX_BY.fullmatch(text.strip())
-    inner = aggregation["inner"] if aggregation else text
-    call = _OVER_TIME.fullmatch(inner.strip())
-    matchers, window = _parse_selector((call["inner"] if call else inner).strip())
-    if call and window is None:
-        raise ParseError('expected type range vector in call to function "max_over_time", got instant vector')
-    by = tuple(name.strip() for name in aggregation["labels"].split(",")) if aggregation else None
-    expression = Expression(matchers, window, over_time=call is not None, by=by)
-    if by is not None and expression.gives_range:
-        raise ParseError("expected type instant vector in aggregation expression, got range vector")
-    return expression
-
-
-def _parse_selector(text: str) -> tuple[tuple[Matcher, ...], float | None]:
-    found = _SELECTOR.fullmatch(text)
-    if not text or found is None:
-        raise ParseError(f"parse error: unexpected {text[:20]!r}" if text else "no expression found in input")
-    matchers = list(_parse_matchers(found["matchers"] or ""))
-    if found["name"]:
-        matchers.insert(0, Matcher("__name__", "=", found["name"]))
-    if all(matcher.holds({}) for matcher in matchers):
-        raise ParseError("vector selector must contain at least one non-empty matcher")
-    try:
-        window = parse_duration(found["window"]) if found["window"] else None
-    except ValueError as error:
-        raise ParseError(f"not a valid duration string: {found['window']!r}") from error
-    return tuple(matchers), window
-
-
-def _parse_matchers(text: str) -> Iterable[Matcher]:
-    position = 0
-    while text[position:].strip():
-        found = _MATCHER.match(text, position)
-        if found is None or text[found.end() : found.end() + 1] not in {"", ","}:
-            raise ParseError(f"unexpected {text[position:][:20]!r} in label matching")
-        label, operator, quoted = found.groups()
-        value = re.sub(r"\\(.)", r"\1", quoted[1:-1])
-        yield Matcher(label, operator, _checked(value) if "~" in operator else value)
-        position = found.end() + 1
-
-
-def _checked(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ParseError(f"error parsing regexp: {error}") from error
-    return pattern
+def mean_of(values: Sequence[float]) -> float:
+    """Prometheus' mean, to some last digits."""
+    finite = all(math.isfinite(value) for value in values)
+    return (math.fsum(values) if finite else sum(values)) / len(values)
 
 
 def steps(start: float, end: float, step: float) -> Sequence[float]:
