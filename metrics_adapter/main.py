@@ -20,7 +20,7 @@ from vgpu.kube.client import KubeClient
 from vgpu.kube.objects import Pod
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import PODS
-from vgpu.metric_source import require_valid_queries
+from vgpu.metric_source import open_source, require_valid_queries
 from vgpu.prometheus import PrometheusClient
 from vgpu.serving import HttpsServer, OpsServer, run_until_signal
 from vgpu.telemetry import new_registry, watch_reflectors
@@ -46,7 +46,7 @@ async def serve(settings: AdapterSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, whatever is going on then; answers in flight are finished."""
     async with (
         await KubeClient.connect(kubeconfig=settings.kubeconfig, user_agent="vgpu-metrics-adapter") as kube,
-        PrometheusClient(settings.prometheus_url, timeout=settings.prometheus_timeout) as source,
+        open_source(settings) as source,
     ):
         adapter = Adapter(settings, kube=kube, source=source)
         # The ops server is there first and last: it tells what the start waits for, and keeps requests away

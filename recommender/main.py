@@ -30,7 +30,7 @@ from recommender.verdicts import Judge
 from recommender.workloads import WorkloadKeeper
 from vgpu.kube.client import KubeClient
 from vgpu.kube.resources import PROFILES, WORKLOADS
-from vgpu.metric_source import require_valid_queries
+from vgpu.metric_source import open_source, require_valid_queries
 from vgpu.prometheus import PrometheusClient
 from vgpu.serving import OpsServer, run_until_signal
 from vgpu.telemetry import new_registry
@@ -63,9 +63,7 @@ async def _work(settings: RecommenderSettings) -> None:
         client = await stack.enter_async_context(
             await KubeClient.connect(kubeconfig=settings.kubeconfig, user_agent=_USER_AGENT)
         )
-        source = await stack.enter_async_context(
-            PrometheusClient(settings.prometheus_url, timeout=settings.prometheus_timeout)
-        )
+        source = await stack.enter_async_context(open_source(settings))
         await client.wait_reachable(timeout=settings.startup_timeout)
         await client.require_crds(WORKLOADS, PROFILES)
         await require_permissions(client)

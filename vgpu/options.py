@@ -11,10 +11,12 @@ import durationpy
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from vgpu.settings import Seconds, ServiceSettings, is_secret, is_sequence, settings_of
+from vgpu.quantities import format_vram
+from vgpu.settings import Bytes, Seconds, ServiceSettings, is_secret, is_sequence, settings_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SECONDS = next(part for part in get_args(Seconds) if isinstance(part, BeforeValidator))
+_BYTES = next(part for part in get_args(Bytes) if isinstance(part, BeforeValidator))
 
 
 def click_options(cls: type[ServiceSettings]) -> Callable[[F], F]:
@@ -67,12 +69,16 @@ def _shown(value: object, field: FieldInfo) -> str:
         return "yes" if value else "no"
     if _is_duration(field) and isinstance(value, int | float):
         return str(durationpy.to_str(timedelta(seconds=value))) if value else "0s"
+    if _BYTES in field.metadata and isinstance(value, int):
+        return format_vram(value)
     return str(value)
 
 
 def _metavar(field: FieldInfo) -> str:
     if _is_duration(field):
         return "DURATION"
+    if _BYTES in field.metadata:
+        return "SIZE"
     kinds = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
     return next((kinds[kind] for kind in _kinds(field.annotation) if kind in kinds), "TEXT")
 

@@ -1,16 +1,15 @@
 """A client of the Prometheus HTTP API, which Thanos, Mimir, VictoriaMetrics and GreptimeDB speak as well."""
 
 import asyncio
-import os
-import re
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import aiohttp
 import structlog
 
+from vgpu.prometheus_access import Access
 from vgpu.prometheus_answers import (
+    AccessError,
+    Answer,
     AnswerTooLarge,
     BadAnswer,
     BadQuery,
@@ -20,10 +19,13 @@ from vgpu.prometheus_answers import (
     Question,
     Series,
     cut,
-    series_of,
+    read_answer,
 )
+from vgpu.prometheus_transport import Limits, PrometheusTransport, without_password
 
 __all__ = [
+    "Access",
+    "AccessError",
     "AnswerTooLarge",
     "BadAnswer",
     "BadQuery",
@@ -36,42 +38,50 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
-_CHUNK: Final = 1 << 16
 _REMEMBERED_WARNINGS: Final = 100
 
 
 class PrometheusClient:
-    """Queries of one server, as an async context manager. It does not repeat a failed query: callers poll."""
+    """Queries of one server, as an async context manager.
+
+    What may pass (no connection, too many requests, a server in trouble) is tried again a few times, within
+    the one time that a query may take; so is a query after a 401 if its file holds another secret by now. A
+    query that follows a failed one is tried only once: callers poll, and ask again by themselves. Redirects
+    are not followed, and proxies of the environment are not used.
+    """
 
     def __init__(
         self,
         url: str,
         *,
         timeout: float = 10.0,
+        retries: int = 0,
         max_answer_bytes: int = 256 << 20,
-        headers: Mapping[str, str] | None = None,
+        access: Access | None = None,
     ) -> None:
         """Make a client; nothing is connected before the first query.
 
         Args:
             url: The server's address up to, and without, /api/v1.
-            timeout: Seconds for a whole query, the server's own work included.
+            timeout: Seconds for a whole query, the server's own work and all attempts included.
+            retries: How often a query is tried again at most.
             max_answer_bytes: Bytes of an answer, after decompression, that are read at most.
-            headers: Sent with every query: X-Scope-OrgID, for instance.
+            access: How the client shows who it is, whom it trusts, and further headers.
         """
-        self._url = url.rstrip("/")
-        self._shown_url = re.sub(r"//[^/@]*@", "//", self._url)
-        self._timeout = timeout
-        self._max_answer_bytes = max_answer_bytes
-        self._headers = dict(headers or {})
-        self._method = "POST"
+        self._transport = PrometheusTransport(
+            url.rstrip("/"),
+            limits=Limits(seconds=timeout, retries=retries, answer_bytes=max_answer_bytes),
+            access=access or Access(),
+        )
         self._warned: set[str] = set()
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            headers=self._headers, timeout=aiohttp.ClientTimeout(total=self._timeout), auto_decompress=True
-        )
+        """Read passwords, tokens and certificates.
+
+        Raises:
+            AccessError: One of their files is not what it should be; names the file.
+        """
+        await self._transport.open()
         return self
 
     async def __aexit__(
@@ -80,9 +90,7 @@ class PrometheusClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     async def query(self, promql: str, *, time: float | None = None) -> list[Series]:
         """Ask for the values at one time.
@@ -130,62 +138,30 @@ class PrometheusClient:
             raise BadQuery(f"setting {setting!r}: {error}", query=promql, reason=error.reason) from error
 
     async def _series(self, endpoint: str, form: dict[str, str]) -> list[Series]:
-        question = Question(f"{self._shown_url}/api/v1/{endpoint}", form["query"])
-        status, location, body = await self._ask(endpoint, form, question)
-        if 300 <= status < 400:
-            raise BadAnswer(
-                question.told(f"redirects to {location or 'elsewhere'}; give that server's address")
-            )
-        # In a thread: ten thousand series take a third of a second, in which a service must answer too.
-        series, warnings = await asyncio.to_thread(series_of, body, status=status, question=question)
-        self._warn(warnings, question)
-        return series
+        question = Question(f"{self._transport.shown_url}/api/v1/{endpoint}", form["query"])
+        reply = await self._transport.ask(endpoint, form, question)
+        if 300 <= reply.status < 400:
+            elsewhere = cut(without_password(reply.location or "elsewhere"))
+            raise BadAnswer(question.told(f"redirects to {elsewhere}; give that server's address"))
+        # In a thread: ten thousand series take 30 ms, in which a service must answer too.
+        answer = await asyncio.to_thread(read_answer, reply.body, status=reply.status, question=question)
+        self._tell(answer, question)
+        return answer.series
 
-    async def _ask(
-        self, endpoint: str, form: dict[str, str], question: Question
-    ) -> tuple[int, str | None, bytes]:
-        try:
-            status, location, body = await self._send(endpoint, form, question)
-            if status == 405 and self._method == "POST":
-                self._method = "GET"
-                status, location, body = await self._send(endpoint, form, question)
-        except TimeoutError as error:
-            raise PrometheusTimeout(question.told(f"did not answer within {self._timeout:g} s")) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise PrometheusUnreachable(question.told(f"cannot be reached: {_reason(error)}")) from error
-        return status, location, body
-
-    async def _send(
-        self, endpoint: str, form: dict[str, str], question: Question
-    ) -> tuple[int, str | None, bytes]:
-        if self._session is None:
-            raise RuntimeError("a PrometheusClient is used inside `async with`")
-        where = {"data": form} if self._method == "POST" else {"params": form}
-        # A redirected POST would lose its form, so redirects are shown to the person who set the address.
-        options: dict[str, Any] = {**where, "allow_redirects": False}
-        url = f"{self._url}/api/v1/{endpoint}"
-        async with self._session.request(self._method, url, **options) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(_CHUNK):
-                body += chunk
-                if len(body) > self._max_answer_bytes:
-                    text = f"gave more than {self._max_answer_bytes} bytes; make the query select less"
-                    raise AnswerTooLarge(question.told(text))
-            return response.status, response.headers.get("Location"), bytes(body)
-
-    def _warn(self, warnings: list[str], question: Question) -> None:
-        for warning in warnings:
-            if warning not in self._warned and len(self._warned) < _REMEMBERED_WARNINGS:
-                self._warned.add(warning)
+    def _tell(self, answer: Answer, question: Question) -> None:
+        for warning in answer.warnings:
+            if self._is_new(warning):
                 query, url = cut(question.query), question.url
-                log.warning("metric source warns", warning=warning, query=query, url=url)
+                log.warning("metric source warns", warning=cut(warning), query=query, url=url)
+        for info in answer.infos:
+            if self._is_new(info):
+                log.info("metric source remarks", info=cut(info), query=cut(question.query), url=question.url)
 
-
-def _reason(error: Exception) -> str:
-    code = error.errno if isinstance(error, OSError) else None
-    if code is not None and code > 0:
-        return os.strerror(code)
-    return str(error) or type(error).__name__
+    def _is_new(self, warning: str) -> bool:
+        if warning in self._warned or len(self._warned) >= _REMEMBERED_WARNINGS:
+            return False
+        self._warned.add(warning)
+        return True
 
 
 def _number(value: float) -> str:

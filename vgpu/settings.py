@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from vgpu.errors import ExitCode, StartupError
-from vgpu.quantities import parse_duration
+from vgpu.quantities import parse_duration, parse_vram
 
 MASK = "**********"
 
@@ -40,6 +40,12 @@ def _seconds(value: object) -> object:
     return seconds
 
 
+def _bytes(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("a size is a number of bytes or a quantity such as 64Mi or 1Gi")  # noqa: TRY004 - as above
+    return parse_vram(value)
+
+
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.\d*)?", text.strip()) is not None
 
@@ -55,6 +61,8 @@ def _web_address(value: str) -> str:
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 """A duration in seconds, written as a number of seconds or as a Go duration (30s, 5m, 24h)."""
+Bytes = Annotated[int, BeforeValidator(_bytes)]
+"""A size in bytes, written as a number or as a Kubernetes quantity (64Mi, 1Gi)."""
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 """The base address of an HTTP server, without a slash at its end."""
 Port = Annotated[int, Field(ge=0, le=65535)]

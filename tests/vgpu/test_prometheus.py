@@ -1,14 +1,23 @@
 import asyncio
+import contextlib
 import gzip
 import json
 import math
+import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from tenacity import wait_fixed, wait_none
 
 from tests.support.fake_prometheus import FakePrometheus
+from vgpu import prometheus_transport
 from vgpu.prometheus import (
+    Access,
     AnswerTooLarge,
     BadAnswer,
     BadQuery,
@@ -18,9 +27,15 @@ from vgpu.prometheus import (
     PrometheusUnreachable,
     Series,
 )
+from vgpu.prometheus_answers import Question, read_answer
 
 NOW = 1_700_000_000.0
 VRAM = "tf_worker_usage_memory_bytes"
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_transport, "_BACKOFF", wait_none())
 
 
 @pytest.fixture
@@ -31,7 +46,7 @@ async def prometheus() -> AsyncIterator[FakePrometheus]:
 
 @pytest.fixture
 async def client(prometheus: FakePrometheus) -> AsyncIterator[PrometheusClient]:
-    async with PrometheusClient(prometheus.url, timeout=5) as connected:
+    async with PrometheusClient(prometheus.url, timeout=5, retries=2) as connected:
         yield connected
 
 
@@ -91,7 +106,8 @@ async def test_no_series_is_an_empty_list(client: PrometheusClient) -> None:
 
 
 async def test_a_query_goes_as_a_form_to_the_server_and_its_path(prometheus: FakePrometheus) -> None:
-    async with PrometheusClient(f"{prometheus.url}/", headers={"X-Scope-OrgID": "team"}) as client:
+    access = Access(headers={"X-Scope-OrgID": SecretStr("team")})
+    async with PrometheusClient(f"{prometheus.url}/", access=access) as client:
         await client.query_range("m", start=NOW, end=NOW + 1, step=0.5)
     (request,) = prometheus.requests
     assert (request.endpoint, request.method) == ("query_range", "POST")
@@ -114,9 +130,7 @@ async def test_a_compressed_answer_is_read(prometheus: FakePrometheus, client: P
 
 
 async def test_a_bad_query_repeats_the_servers_reason(client: PrometheusClient) -> None:
-    with pytest.raises(
-        BadQuery, match=r"refuses the query: .*unexpected 'm\{'.*; the query was 'm\{'"
-    ) as caught:
+    with pytest.raises(BadQuery, match=r"refuses the query: .*unexpected .*; the query was 'm\{'") as caught:
         await client.query("m{")
     assert caught.value.query == "m{"
     assert "unexpected" in caught.value.reason
@@ -172,7 +186,7 @@ async def test_a_query_that_the_server_gives_up_is_a_timeout(
 async def test_an_error_without_json_is_shown_with_its_status(
     prometheus: FakePrometheus, client: PrometheusClient, status: int
 ) -> None:
-    prometheus.fail_next(status)
+    prometheus.fail_next(status, status, status)
     with pytest.raises(BadAnswer, match=rf"failed \(HTTP {status}\): Service Unavailable"):
         await client.query("m")
 
@@ -193,6 +207,27 @@ async def test_a_truncated_answer_is_a_bad_answer(
         await client.query("m")
 
 
+async def test_an_infinite_value_among_many_is_read(
+    prometheus: FakePrometheus, client: PrometheusClient
+) -> None:
+    prometheus.answer_next(200, vector("1.5", "+Inf", "NaN", "-Inf", "1e-7"))
+    values = [series.values[0] for series in await client.query("m")]
+    assert values[:2] == [1.5, math.inf]
+    assert math.isnan(values[2])
+    assert values[3:] == [-math.inf, 1e-7]
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=20))
+def test_every_number_comes_as_the_server_wrote_it(numbers: list[float]) -> None:
+    """Go writes the shortest digits that give the same number again; so what is read is exactly that."""
+    points = [[NOW + at, repr(number)] for at, number in enumerate(numbers)]
+    data = {"resultType": "matrix", "result": [{"metric": {"pod": "a"}, "values": points}]}
+    body = json.dumps({"status": "success", "data": data}).encode()
+    [series] = read_answer(body, status=200, question=Question("http://prometheus", "m")).series
+    assert series.times == [NOW + at for at in range(len(numbers))]
+    assert [repr(value) for value in series.values] == [repr(number) for number in numbers]
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -203,7 +238,7 @@ async def test_a_truncated_answer_is_a_bad_answer(
         b'{"status":"success"}',
         b'{"status":"success","data":{"resultType":"string","result":[1,"a"]}}',
         b'{"status":"success","data":{"resultType":"vector","result":{}}}',
-        b'{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,2]]}]}}',
+        b'{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,[]]]}]}}',
         vector("many"),
         b'{"status":"success","data":' + b"[" * 2_000 + b"]" * 2_000 + b"}",
         b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{"pod":"\xff"}}]}}',
@@ -229,7 +264,9 @@ async def test_a_redirect_is_shown_and_not_followed(
 async def test_an_answer_beyond_the_bound_is_not_read_to_its_end(prometheus: FakePrometheus) -> None:
     prometheus.answer_next(200, gzip.compress(vector(*["1"] * 5000)), headers={"Content-Encoding": "gzip"})
     async with PrometheusClient(prometheus.url, max_answer_bytes=10_000) as client:
-        with pytest.raises(AnswerTooLarge, match="more than 10000 bytes; make the query select less"):
+        with pytest.raises(
+            AnswerTooLarge, match=r"more than 10000 bytes \(prometheus_max_answer\); make the query"
+        ):
             await client.query("m")
 
 
@@ -239,6 +276,136 @@ async def test_a_warning_is_logged_once(prometheus: FakePrometheus, client: Prom
         await client.query("m")
         await client.query("m")
     assert [entry["warning"] for entry in logs] == ["a store is away"]
+
+
+async def test_a_remark_of_the_server_is_logged_once_and_is_no_warning(
+    prometheus: FakePrometheus, client: PrometheusClient
+) -> None:
+    body = json.loads(vector("1")) | {"infos": ["might not be a counter"]}
+    for _ in range(2):
+        prometheus.answer_next(200, json.dumps(body).encode())
+    with structlog.testing.capture_logs() as logs:
+        await client.query("m")
+        await client.query("m")
+    assert [(entry["log_level"], entry["info"]) for entry in logs] == [("info", "might not be a counter")]
+
+
+async def test_warnings_without_end_are_neither_kept_nor_logged(
+    prometheus: FakePrometheus, client: PrometheusClient
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        prometheus.warnings = [f"sample {number} is odd" for number in range(300)]
+        await client.query("m")
+    assert len(logs) == 100
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_trouble_that_passes_is_not_seen(
+    prometheus: FakePrometheus, client: PrometheusClient, status: int
+) -> None:
+    prometheus.fail_next(status, status)
+    assert await client.query("m") == []
+    assert len(prometheus.requests) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+async def test_what_will_not_pass_is_asked_once(
+    prometheus: FakePrometheus, client: PrometheusClient, status: int
+) -> None:
+    prometheus.fail_next(status, status)
+    with pytest.raises(BadAnswer):
+        await client.query("m")
+    assert len(prometheus.requests) == 1
+
+
+async def test_a_query_that_takes_the_server_too_long_is_asked_once(
+    prometheus: FakePrometheus, client: PrometheusClient
+) -> None:
+    prometheus.answer_next(503, b'{"status":"error","errorType":"timeout","error":"query timed out"}')
+    with pytest.raises(PrometheusTimeout):
+        await client.query("m")
+    assert len(prometheus.requests) == 1
+
+
+async def test_a_connection_that_breaks_off_is_made_again(
+    prometheus: FakePrometheus, client: PrometheusClient
+) -> None:
+    prometheus.answer_next(200, vector("1"), headers={"Content-Encoding": "gzip"})
+    assert await client.query("m") == []
+    assert len(prometheus.requests) == 2
+
+
+async def test_nothing_is_tried_again_unless_it_is_set() -> None:
+    async with FakePrometheus() as prometheus:
+        async with PrometheusClient(prometheus.url) as client:
+            prometheus.fail_next(503)
+            with pytest.raises(BadAnswer):
+                await client.query("m")
+        assert len(prometheus.requests) == 1
+
+
+async def test_after_a_failed_query_each_is_tried_once_until_one_is_answered(
+    prometheus: FakePrometheus, client: PrometheusClient
+) -> None:
+    prometheus.fail_next(*[503] * 5)
+    counts = []
+    for _ in range(5):
+        before = len(prometheus.requests)
+        with contextlib.suppress(BadAnswer):
+            await client.query("m")
+        counts.append(len(prometheus.requests) - before)
+        if counts == [3, 1, 1, 1]:
+            prometheus.fail_next(503, 503)
+    assert counts == [3, 1, 1, 1, 3]
+
+
+async def test_a_server_that_wants_more_time_than_there_is_gets_no_second_query(
+    prometheus: FakePrometheus,
+) -> None:
+    prometheus.answer_next(429, b"slow down", headers={"Retry-After": "60"})
+    async with PrometheusClient(prometheus.url, timeout=5, retries=2) as client:
+        with pytest.raises(BadAnswer, match=r"failed \(HTTP 429\): slow down"):
+            await client.query("m")
+    assert len(prometheus.requests) == 1
+
+
+async def test_the_time_a_server_wants_is_waited_for(prometheus: FakePrometheus) -> None:
+    prometheus.answer_next(429, b"slow down", headers={"Retry-After": "0"})
+    prometheus.answer_next(503, b"starting", headers={"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"})
+    async with PrometheusClient(prometheus.url, timeout=5, retries=2) as client:
+        assert await client.query("m") == []
+    assert len(prometheus.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("", 0.0),
+        ("soon", 0.0),
+        ("-1", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Thu, 99 Jan 1970 00:00:00 GMT", 0.0),
+    ],
+)
+def test_the_time_a_server_wants_is_seconds_or_a_date(header: str, seconds: float) -> None:
+    assert prometheus_transport._seconds(header) == seconds
+
+
+def test_a_date_to_come_is_so_many_seconds_away() -> None:
+    header = formatdate(time.time() + 1000, usegmt=True)
+    assert prometheus_transport._seconds(header) == pytest.approx(1000, abs=10)
+
+
+async def test_no_attempt_begins_after_the_time_that_one_query_may_take(
+    prometheus: FakePrometheus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prometheus_transport, "_BACKOFF", wait_fixed(0.06))
+    prometheus.fail_next(*[503] * 11)
+    async with PrometheusClient(prometheus.url, timeout=0.2, retries=10) as client:
+        with pytest.raises(BadAnswer):
+            await client.query("m")
+    assert 2 <= len(prometheus.requests) <= 4
 
 
 async def test_the_password_of_the_address_is_used_and_never_shown(prometheus: FakePrometheus) -> None:

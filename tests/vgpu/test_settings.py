@@ -6,7 +6,16 @@ import pytest
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from vgpu.settings import MASK, Port, Seconds, ServiceSettings, SettingsError, WebAddress, load_settings
+from vgpu.settings import (
+    MASK,
+    Bytes,
+    Port,
+    Seconds,
+    ServiceSettings,
+    SettingsError,
+    WebAddress,
+    load_settings,
+)
 
 
 class Example(ServiceSettings):
@@ -213,3 +222,24 @@ def test_a_file_that_holds_no_settings_is_refused(file: Path, content: bytes) ->
 
 def test_a_wrong_setting_ends_with_exit_code_2() -> None:
     assert SettingsError(["x"]).exit_code == 2
+
+
+@pytest.mark.parametrize(("text", "size"), [("64Mi", 64 << 20), ("1k", 1000), (12, 12), ("12", 12)])
+def test_a_size_is_bytes_or_a_quantity(text: object, size: int) -> None:
+    class Sized(ServiceSettings):
+        model_config = SettingsConfigDict(env_prefix="VGPU_SIZED_")
+
+        most: Bytes = Field(1 << 20, description="How much")
+
+    assert load_settings(Sized, file=None, flags={"most": text}, environ={}).most == size
+
+
+@pytest.mark.parametrize("value", ["-1", "much", "", True, 1.5, [1]])
+def test_a_bad_size_is_refused_with_its_name(value: object) -> None:
+    class Sized(ServiceSettings):
+        model_config = SettingsConfigDict(env_prefix="VGPU_SIZED_")
+
+        most: Bytes = Field(1 << 20, description="How much")
+
+    with pytest.raises(SettingsError, match=r"setting 'most' \(flag --most\) is"):
+        load_settings(Sized, file=None, flags={"most": value}, environ={})
