@@ -1,50 +1,118 @@
 """Asks kube-apiserver at the start whether the recommender may do what it has to."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
-from recommender.errors import MissingPermissions
+from recommender.errors import MissingNamespace, MissingPermissions
+from recommender.failures import in_parallel
 from recommender.owners import OWNER_KINDS
+from recommender.settings import RecommenderSettings
 from vgpu.kube.client import KubeClient
-from vgpu.kube.resources import HPAS, NODES, PODS, PROFILES, WORKLOADS, ResourceType
+from vgpu.kube.errors import Forbidden, NotFound
+from vgpu.kube.objects import PartialObject
+from vgpu.kube.resources import (
+    CONFIG_MAPS,
+    GPUS,
+    HPAS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    PROFILES,
+    WORKLOADS,
+    ResourceType,
+)
 
 ACCESS_REVIEWS: Final = ResourceType(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
 )
 _FOLLOW: Final = ("list", "watch")
-_NEEDED: Final[tuple[tuple[ResourceType, str, tuple[str, ...]], ...]] = (
-    (PODS, "", _FOLLOW),
-    (NODES, "", _FOLLOW),
-    (PROFILES, "", _FOLLOW),
-    (WORKLOADS, "", (*_FOLLOW, "get", "create", "patch")),
-    (WORKLOADS, "status", ("patch",)),
-    (HPAS, "", (*_FOLLOW, "create", "patch", "delete")),
-    *((kind, "", ("get",)) for kind in OWNER_KINDS),
-)
+_KEEP: Final = ("get", "list", "create", "update", "delete")
 
 
-async def require_permissions(client: KubeClient) -> None:
-    """Check every permission in the whole cluster.
+@dataclass(frozen=True, slots=True, order=True)
+class Permission:
+    """One verb on one type of object, in one namespace or, without one, in the whole cluster."""
+
+    resource: ResourceType
+    verb: str
+    subresource: str = ""
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.resource.full_name}{f'/{self.subresource}' if self.subresource else ''}"
+        return f"{self.verb} {name}{f' in namespace {self.namespace}' if self.namespace else ''}"
+
+
+def needed(settings: RecommenderSettings, *, gpus: bool) -> Iterator[Permission]:
+    """All that the recommender has to be allowed.
+
+    Args:
+        settings: whether it keeps Leases and ConfigMaps, and where.
+        gpus: whether TensorFusion's GPU objects are followed.
+    """
+    for resource in (PODS, NODES, PROFILES, WORKLOADS, HPAS, *((GPUS,) if gpus else ())):
+        yield from (Permission(resource, verb) for verb in _FOLLOW)
+    yield from (Permission(WORKLOADS, verb) for verb in ("get", "create", "patch"))
+    yield Permission(WORKLOADS, "patch", subresource="status")
+    yield from (Permission(HPAS, verb) for verb in ("create", "patch", "delete"))
+    yield from (Permission(kind, "get") for kind in OWNER_KINDS)
+    for resource in kept(settings):
+        yield from (Permission(resource, verb, namespace=settings.namespace) for verb in _KEEP)
+
+
+def kept(settings: RecommenderSettings) -> list[ResourceType]:
+    """The types of objects of its own that the recommender keeps in the product's namespace."""
+    leases = [LEASES] if settings.leader_election else []
+    return [*leases, *([CONFIG_MAPS] if settings.checkpoint_store == "config_map" else [])]
+
+
+async def require_permissions(
+    client: KubeClient, settings: RecommenderSettings, *, gpus: bool = False
+) -> None:
+    """Make sure that the namespace is there, where one is needed, and that everything is allowed.
+
+    Args:
+        client: the connection to kube-apiserver.
+        settings: what the recommender is told to do.
+        gpus: whether TensorFusion's GPU objects are followed.
 
     Raises:
+        MissingNamespace: objects of its own have no place.
         MissingPermissions: naming all that are missing.
-        KubeError: kube-apiserver does not answer.
+        KubeError: kube-apiserver does not answer; in an ExceptionGroup where it stopped in the middle.
     """
-    missing = [
-        f"{verb} {resource.full_name}{f'/{subresource}' if subresource else ''}"
-        for resource, subresource, verbs in _NEEDED
-        for verb in verbs
-        if not await _is_allowed(client, resource, subresource, verb)
-    ]
+    if kinds := kept(settings):
+        await _require_namespace(client, settings.namespace, kinds)
+    missing: set[Permission] = set()
+
+    async def ask(permission: Permission) -> None:
+        if not await _is_allowed(client, permission):
+            missing.add(permission)
+
+    asked = list(needed(settings, gpus=gpus))
+    await in_parallel(ask, asked)
     if missing:
-        raise MissingPermissions(tuple(missing))
+        raise MissingPermissions(tuple(str(each) for each in asked if each in missing))
 
 
-async def _is_allowed(client: KubeClient, resource: ResourceType, subresource: str, verb: str) -> bool:
+async def _require_namespace(client: KubeClient, namespace: str, kinds: list[ResourceType]) -> None:
+    try:
+        await client.get(NAMESPACES, namespace, type=PartialObject)
+    except NotFound as error:
+        raise MissingNamespace(namespace, " and ".join(f"{kind.kind}s" for kind in kinds)) from error
+    except Forbidden:
+        return  # looking is not needed for anything else: the first write tells
+
+
+async def _is_allowed(client: KubeClient, permission: Permission) -> bool:
     asked = {
-        "group": resource.group,
-        "resource": resource.plural,
-        "subresource": subresource,
-        "verb": verb,
+        "group": permission.resource.group,
+        "resource": permission.resource.plural,
+        "subresource": permission.subresource,
+        "verb": permission.verb,
+        "namespace": permission.namespace,
     }
     review = {"apiVersion": ACCESS_REVIEWS.api_version, "kind": ACCESS_REVIEWS.kind}
     answer = await client.create(ACCESS_REVIEWS, {**review, "spec": {"resourceAttributes": asked}})

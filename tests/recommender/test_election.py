@@ -175,7 +175,8 @@ def test_fewer_shards_wait_for_more_just_so() -> None:
     rig.run(main())
 
 
-def test_a_shard_of_the_division_that_leads_fails_over_while_another_waits() -> None:
+@pytest.mark.parametrize("waiting", [WHOLE[0], THIRDS[0]])
+def test_a_shard_of_the_division_that_leads_fails_over_while_another_waits(waiting: Shard) -> None:
     rig = ContentionRig()
     Watch(rig)
 
@@ -183,7 +184,7 @@ def test_a_shard_of_the_division_that_leads_fails_over_while_another_waits() -> 
         old = [rig.contender(f"old {shard}", shard) for shard in HALVES]
         await rig.pass_time(5)
         heir = rig.contender("heir", HALVES[1])
-        new = rig.contender("new", WHOLE[0])
+        new = rig.contender("new", waiting)
         await rig.pass_time(10)
         old[1].kill()
         await rig.until_leads(heir, within=20.0)
@@ -262,6 +263,37 @@ def test_a_candidate_that_cannot_look_at_other_divisions_does_not_lead(times: in
         took = await rig.until_leads(only)
         assert took > times
         assert only.metrics.value("failures_total") == times
+
+    rig.run(main())
+
+
+def test_a_claim_whose_answer_comes_when_it_is_another_s_turn_is_worth_nothing() -> None:
+    rig = ContentionRig()
+    watch = Watch(rig)
+
+    async def main() -> None:
+        late = rig.contender("late", timing=Endless())
+        late.trouble = lambda call: Trouble(after=20.0 if call.method == "POST" else 0.001)
+        await rig.pass_time(1)
+        await rig.until_leads(rig.contender("other"))
+        await rig.pass_time(60)
+
+    rig.run(main())
+    assert watch.seen == {"other"}
+
+
+def test_a_renewal_counts_from_when_it_was_sent() -> None:
+    rig = ContentionRig()
+    Watch(rig)
+
+    async def main() -> None:
+        slow = rig.contender("slow", timing=Endless())
+        await rig.until_leads(slow)
+        other = rig.contender("other")
+        await rig.pass_time(30)
+        answers = iter([Trouble(after=7.0)])
+        slow.trouble = lambda _: next(answers, Trouble(lost=True))
+        await rig.until_leads(other)
 
     rig.run(main())
 

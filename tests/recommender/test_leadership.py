@@ -483,7 +483,10 @@ def test_an_error_in_the_last_words_is_told_when_the_process_stops() -> None:
 def test_a_term_that_does_not_end_leaves_the_lease_to_run_out_and_ends_the_process() -> None:
     rig = ContentionRig()
 
-    async def never_ends(_: Held) -> None:
+    given: list[Held] = []
+
+    async def never_ends(held: Held) -> None:
+        given.append(held)
         while rig.now() < 100:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(100)
@@ -498,6 +501,7 @@ def test_a_term_that_does_not_end_leaves_the_lease_to_run_out_and_ends_the_proce
         lease = rig.lease()
         assert lease is not None
         assert lease["spec"]["holderIdentity"] == "a"
+        assert given[0].remaining() == 0
         await rig.pass_time(100)
 
     rig.run(main())
