@@ -24,6 +24,7 @@ from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import GPUS, HPAS, NODES, PODS, PROFILES, WORKLOADS
 from vgpu.slices import Amounts
 from vgpu.telemetry import watch_reflectors
+from vgpu.usage_sources import CardLookup, shares_cards
 
 # A watch tells every minute or so that nothing has changed, and is begun anew after five.
 _LONGEST_SILENCE: Final = 300.0
@@ -47,9 +48,11 @@ class Cluster:
 
     def __init__(self, client: KubeClient, changes: Changes, claims: Claims, models: GpuModels) -> None:
         self._client = client
+        self._models = models
         self._changes = changes
         self._claims = claims
         self._cards = Cards(models)
+        self._sharing: set[str] = set()
         self._by_target: defaultdict[ScaleTarget, dict[str, HorizontalPodAutoscaler]] = defaultdict(dict)
         self.pods = Reflector(client, PODS, type=Pod, label_selector=GATE_SELECTOR, on_change=self._on_pod)
         self.workloads = Reflector(client, WORKLOADS, type=CustomObject, on_change=self._on_workload)
@@ -113,6 +116,15 @@ class Cluster:
         """The most that can be used of one card of a node, or of any; see `Cards.largest`."""
         return self._cards.largest(node_name)
 
+    def card_lookup(self) -> CardLookup:
+        """What usage that is told in parts of a card needs to know of cards; live, for any thread."""
+        return CardLookup(
+            peak=self._models.peak,
+            card_of=self._cards.of,
+            largest=self._cards.largest,
+            is_shared=self._sharing.__contains__,
+        )
+
     def _on_pod(self, key: str, old: Pod | None, new: Pod | None) -> None:
         del old, new
         namespace, _, name = key.partition("/")
@@ -153,9 +165,13 @@ class Cluster:
 
     def _on_node(self, key: str, old: PartialObject | None, new: PartialObject | None) -> None:
         del old
+        self._sharing.discard(key)
         if new is None:
             self._cards.remove_node(key)
-        elif self._cards.put_node(key, new.metadata.labels):
+            return
+        if shares_cards(new.metadata.labels):
+            self._sharing.add(key)
+        if self._cards.put_node(key, new.metadata.labels):
             self._changes.everything()
 
     def _on_gpu(self, key: str, old: Gpu | None, new: Gpu | None) -> None:

@@ -108,3 +108,25 @@ async def test_a_server_in_trouble_is_asked_for_gpu_objects_again(kube: FakeKube
     kube.fail("/apis/tensor-fusion.ai/v1/gpus", code=400, reason="BadRequest", times=1)
     async with following(kube) as cluster:
         assert cluster.card_of("node-1") == A100
+
+
+async def test_what_usage_needs_to_know_of_cards_is_found_by_node(kube: FakeKube) -> None:
+    kube.put(NODES, builders.node("node-2", product="NVIDIA-L4-SHARED"))
+    async with following(kube) as cluster:
+        cards = cluster.card_lookup()
+        assert cards.peak("NVIDIA L4") == 121.0
+        assert cards.card_of("node-1") == L4
+        assert cards.largest("node-3") == Amounts(121_000, 23034 << 20)
+        assert (cards.is_shared("node-1"), cards.is_shared("node-2")) == (False, True)
+
+
+async def test_a_node_that_shares_its_card_no_more_is_known_for_it_no_more(kube: FakeKube) -> None:
+    kube.put(NODES, builders.node("node-2", product="NVIDIA-L4-SHARED"))
+    async with following(kube) as cluster:
+        cards = cluster.card_lookup()
+        kube.put(NODES, builders.node("node-2"))
+        await until(lambda: not cards.is_shared("node-2"), what="the card is not shared any more")
+        kube.put(NODES, builders.node("node-2", product="NVIDIA-L4-SHARED"))
+        await until(lambda: cards.is_shared("node-2"), what="the card is shared again")
+        kube.delete(NODES, "", "node-2")
+        await until(lambda: not cards.is_shared("node-2"), what="the node is gone")
