@@ -5,8 +5,7 @@ A loop over the series finds out whose they are; all samples are then judged tog
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -27,6 +26,8 @@ _CodeArray = npt.NDArray[np.int8]
 _OUTCOMES: Final = tuple(Outcome)
 _CODES: Final = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 _ACCEPTED: Final = _CODES[Outcome.ACCEPTED]
+_NO_POD: Final = _CODES[Outcome.NO_POD]
+_UNKNOWN_POD: Final = _CODES[Outcome.UNKNOWN_POD]
 _NOBODY: Final = -1
 # Prometheus keeps milliseconds, and rounds.
 _ON_GRID: Final = 0.0011
@@ -34,43 +35,18 @@ _ON_GRID: Final = 0.0011
 _MOST_OF_CARD: Final = 1.05
 
 
-@dataclass(slots=True)
-class _Pods:
-    """The tracked pods that series name: their times column by column."""
-
-    known: list[TrackedPod] = field(default_factory=list)
-    created: list[float] = field(default_factory=list)
-    ended: list[float] = field(default_factory=list)
-    after: list[float] = field(default_factory=list)
-    up_to: list[float] = field(default_factory=list)
-    index: dict[tuple[str, str], int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Columns:
-    """What is known of each series.
-
-    Attributes:
-        outcome: what becomes of all of its samples; ACCEPTED where each is judged for itself.
-        pod: index of the tracked pod; -1 where there is none.
-        gpu: index of the pod's GPU.
-        factor: what its values are multiplied by, to be TFLOPS or bytes.
-        most: the largest product that can be true.
-    """
-
-    outcome: list[int] = field(default_factory=list)
-    pod: list[int] = field(default_factory=list)
-    gpu: list[int] = field(default_factory=list)
-    factor: list[float] = field(default_factory=list)
-    most: list[float] = field(default_factory=list)
-
-    def add(self, outcome: Outcome, pod: int, gpu: int, factor: float = 1.0, most: float = 0.0) -> None:
-        """Take in one series."""
-        self.outcome.append(_CODES[outcome])
-        self.pod.append(pod)
-        self.gpu.append(gpu)
-        self.factor.append(factor)
-        self.most.append(most)
+# What is known of a series:
+_SERIES: Final = np.dtype(
+    [
+        ("outcome", np.int8),  # of all of its samples; ACCEPTED where each is judged for itself
+        ("pod", np.intp),  # index of the tracked pod, -1 where there is none
+        ("gpu", np.intp),  # index of the pod's GPU, -1 where no pod is named
+        ("factor", np.float64),  # what its values are multiplied by, to be TFLOPS or bytes
+        ("most", np.float64),  # the largest product that can be true
+    ]
+)
+_Row = tuple[int, int, int, float, float]
+_Table = npt.NDArray[np.void]
 
 
 class Gatherer:
@@ -116,112 +92,114 @@ class _Gathering:
         self._resource = resource
         self._stretch = stretch
         self._of_card = preset.measure(resource).of_card
-        self._pods = _Pods()
-        self._columns = _Columns()
+        self._rows: list[_Row] = []
+        self._pods: list[TrackedPod] = []
+        self._pod_of: dict[tuple[str, ...], int] = {}
         self._gpus: dict[PodGpu, int] = {}
-        self._most: dict[str, float] = {}
+        self._limits: dict[tuple[str, ...], tuple[Outcome, float, float]] = {}
 
     def take(self, series: Series) -> None:
         """Find out whose a series is, and what it can be at most."""
         gpu = self._preset.identify(series.labels)
         if gpu is None:
-            self._columns.add(Outcome.NO_POD, _NOBODY, _NOBODY)
+            self._rows.append((_NO_POD, _NOBODY, _NOBODY, 1.0, 0.0))
             return
         index = self._gpus.setdefault(gpu, len(self._gpus))
-        pod = self._pod(gpu)
+        pod = self._pod(gpu[:2])
         if pod == _NOBODY:
-            self._columns.add(Outcome.UNKNOWN_POD, _NOBODY, index)
+            self._rows.append((_UNKNOWN_POD, _NOBODY, index, 1.0, 0.0))
             return
-        node = self._pods.known[pod].pod.spec.node_name
-        if self._preset.whole_cards and self._cards.is_shared(node):
-            self._columns.add(Outcome.SHARED, pod, index)
-            return
-        factor = self._cards.whole(self._preset, series.labels, node) if self._of_card else 1.0
-        if factor is None:
-            self._columns.add(Outcome.UNKNOWN_CARD, pod, index)
-            return
-        most = min(self._most_of(node), _MOST_OF_CARD * factor) if self._of_card else self._most_of(node)
-        self._columns.add(Outcome.ACCEPTED, pod, index, factor, most)
+        outcome, factor, most = self._limit(series.labels, self._pods[pod].pod.spec.node_name)
+        self._rows.append((_CODES[outcome], pod, index, factor, most))
 
     def samples(self, series: Sequence[Series], outcomes: Counter[Outcome]) -> Samples:
         """Judge every sample, and keep those of the fullest GPUs."""
+        table = np.array(self._rows, _SERIES)
         lengths = [len(one.values) for one in series]
         rows = np.repeat(np.arange(len(series)), lengths)
         times, values = _flat([one.times for one in series]), _flat([one.values for one in series])
-        shared = self._shared(rows, times) if self._preset.whole_cards else np.zeros(len(rows), np.bool_)
+        shared = (
+            self._shared(table["gpu"][rows], times)
+            if self._preset.whole_cards
+            else np.zeros(len(rows), np.bool_)
+        )
         if self._stretch.wanted is not None:
-            wanted = self._wanted(rows, times)
+            wanted = self._wanted(table["pod"][rows], times)
             rows, times, values, shared = rows[wanted], times[wanted], values[wanted], shared[wanted]
-        values = values * np.array(self._columns.factor, np.float64)[rows]
-        codes = self._judge(rows, times, values, shared)
+        values = values * table["factor"][rows]
+        codes = self._judge(table, rows, times, values, shared)
         accepted = codes == _ACCEPTED
-        kept, duplicates = self._fullest(rows[accepted], times[accepted], values[accepted])
+        kept, duplicates = self._fullest(table[rows[accepted]], times[accepted], values[accepted])
         outcomes += _counted(codes)
         if duplicates:
             outcomes[Outcome.ACCEPTED] -= duplicates
             outcomes[Outcome.DUPLICATE] += duplicates
         return kept
 
-    def _pod(self, gpu: PodGpu) -> int:
+    def _pod(self, name: tuple[str, str]) -> int:
         """The index of a tracked pod, or -1 where there is none."""
-        name = (gpu.namespace, gpu.pod)
-        index = self._pods.index.get(name)
+        index = self._pod_of.get(name)
         if index is None:
             tracked = self._find(*name)
-            index = self._pods.index[name] = _NOBODY if tracked is None else self._know(tracked)
+            index = _NOBODY if tracked is None else len(self._pods)
+            self._pod_of[name] = index
+            if tracked is not None:
+                self._pods.append(tracked)
         return index
 
-    def _know(self, pod: TrackedPod) -> int:
-        pods, wanted = self._pods, self._stretch.wanted
-        after, up_to = (-math.inf, math.inf) if wanted is None else wanted.get(pod.workload, (0.0, 0.0))
-        pods.known.append(pod)
-        pods.created.append(pod.created)
-        pods.ended.append(pod.ended)
-        pods.after.append(after)
-        pods.up_to.append(up_to)
-        return len(pods.known) - 1
+    def _limit(self, labels: Mapping[str, str], node: str) -> tuple[Outcome, float, float]:
+        """What becomes of a series on a node, its factor, and the most that it can be."""
+        what = (node, *map(labels.get, self._preset.card_labels)) if self._of_card else (node,)
+        limit = self._limits.get(what)
+        if limit is None:
+            limit = self._limits[what] = self._work_out_limit(labels, node)
+        return limit
 
-    def _most_of(self, node: str) -> float:
-        most = self._most.get(node)
-        if most is None:
-            most = self._most[node] = most_plausible(self._resource, self._cards.largest(node))
-        return most
+    def _work_out_limit(self, labels: Mapping[str, str], node: str) -> tuple[Outcome, float, float]:
+        if self._preset.whole_cards and self._cards.is_shared(node):
+            return Outcome.SHARED, 1.0, 0.0
+        most = most_plausible(self._resource, self._cards.largest(node))
+        if not self._of_card:
+            return Outcome.ACCEPTED, 1.0, most
+        whole = self._cards.whole(self._preset, labels, node)
+        if whole is None:
+            return Outcome.UNKNOWN_CARD, 1.0, 0.0
+        return Outcome.ACCEPTED, whole, min(most, _MOST_OF_CARD * whole)
 
-    def _wanted(self, rows: IndexArray, times: FloatArray) -> _BoolArray:
+    def _wanted(self, pods: IndexArray, times: FloatArray) -> _BoolArray:
         """Which samples are wanted at all; those of nobody's pods are."""
-        pods = np.array(self._columns.pod, np.intp)[rows]
+        wanted = self._stretch.wanted or {}
+        bounds = [wanted.get(pod.workload, (math.inf, math.inf)) for pod in self._pods]
         # The last place is that of -1: nobody.
-        after = np.array([*self._pods.after, -math.inf])[pods]
-        up_to = np.array([*self._pods.up_to, math.inf])[pods]
+        after, up_to = np.array([*bounds, (-math.inf, math.inf)])[pods].T
         return (times > after) & (times <= up_to)
 
-    def _shared(self, rows: IndexArray, times: FloatArray) -> _BoolArray:
+    def _shared(self, gpus: IndexArray, times: FloatArray) -> _BoolArray:
         """Which samples are of a card that other pods, ours or not, have at the same time."""
         cards: dict[str, int] = {}
         names: dict[tuple[str, str], int] = {}
         card_of = [cards.setdefault(gpu.gpu, len(cards)) if gpu.gpu else _NOBODY for gpu in self._gpus]
         name_of = [names.setdefault((gpu.namespace, gpu.pod), len(names)) for gpu in self._gpus]
-        gpus = np.array(self._columns.gpu, np.intp)[rows]
         card, name = np.array([*card_of, _NOBODY])[gpus], np.array([*name_of, _NOBODY])[gpus]
         known = np.flatnonzero(card != _NOBODY)
         order = known[np.lexsort((name[known], times[known], card[known]))]
         same = (np.diff(card[order]) == 0) & (np.diff(times[order]) == 0)
         groups = np.concatenate(([0], np.cumsum(~same))) if len(order) else order
         several = np.unique(groups[1:][same & (np.diff(name[order]) != 0)])
-        shared = np.zeros(len(rows), np.bool_)
+        shared = np.zeros(len(times), np.bool_)
         shared[order[np.isin(groups, several)]] = True
         return shared
 
     def _judge(
-        self, rows: IndexArray, times: FloatArray, values: FloatArray, shared: _BoolArray
+        self, table: _Table, rows: IndexArray, times: FloatArray, values: FloatArray, shared: _BoolArray
     ) -> _CodeArray:
         """The outcome of each sample, as a code."""
-        stretch, columns = self._stretch, self._columns
+        stretch = self._stretch
         step = stretch.step
-        of_series = np.array(columns.outcome, np.int8)[rows]
-        pods = np.array(columns.pod, np.intp)[rows]
-        created = np.array([*self._pods.created, 0.0])[pods]
-        ended = np.array([*self._pods.ended, 0.0])[pods]
+        of_series, pods = table["outcome"][rows], table["pod"][rows]
+        # The last place is that of -1: nobody.
+        created = np.array([*(pod.created for pod in self._pods), 0.0])[pods]
+        ended = np.array([*(pod.ended for pod in self._pods), 0.0])[pods]
         # A sample speaks of the step before its time: one that the pod's end lies in is still true.
         cases: list[tuple[_BoolArray, Outcome]] = [
             (times - step >= ended, Outcome.FINISHED_POD),
@@ -231,7 +209,7 @@ class _Gathering:
             (times > stretch.latest, Outcome.IN_FUTURE),
             (_outside(times, stretch), Outcome.STALE),
             (np.abs(times - np.rint(times / step) * step) > _ON_GRID, Outcome.OFF_GRID),
-            (values > np.array(columns.most, np.float64)[rows], Outcome.IMPLAUSIBLE),
+            (values > table["most"][rows], Outcome.IMPLAUSIBLE),
             (times <= created, Outcome.BEFORE_CREATION),
         ]
         judged = np.select(
@@ -241,25 +219,26 @@ class _Gathering:
         )
         return np.where(of_series == _ACCEPTED, judged, of_series)
 
-    def _fullest(self, rows: IndexArray, times: FloatArray, values: FloatArray) -> tuple[Samples, int]:
+    def _fullest(self, table: _Table, times: FloatArray, values: FloatArray) -> tuple[Samples, int]:
         """The fullest GPU of each pod at each time, and how many samples of one GPU came twice."""
         stretch = self._stretch
         span = max(1, stretch.until - stretch.begin)
         steps = np.rint(times / stretch.step).astype(np.int64) - stretch.begin - 1
-        gpus = np.array(self._columns.gpu, np.int64)[rows] * span + steps
-        duplicates = len(gpus) - len(np.unique(gpus))
-        keys = np.array(self._columns.pod, np.int64)[rows] * span + steps
+        # Stable sorts are fast here: series come one after the other, each in the order of time.
+        gpus = np.sort(table["gpu"] * span + steps, kind="stable")
+        keys = table["pod"] * span + steps
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         first = np.flatnonzero(np.diff(keys, prepend=-1))
+        keys = keys[first]
         fullest = np.maximum.reduceat(values[order], first) if len(first) else values
-        present, of = np.unique(keys[first] // span, return_inverse=True)
+        of_pod = np.flatnonzero(np.diff(keys // span, prepend=-1))
         return Samples(
-            pods=tuple(self._pods.known[pod] for pod in present.tolist()),
-            of=of.astype(np.intp),
-            times=(keys[first] % span + stretch.begin + 1) * stretch.step,
+            pods=tuple(self._pods[pod] for pod in (keys[of_pod] // span).tolist()),
+            of=np.repeat(np.arange(len(of_pod)), np.diff(of_pod, append=len(keys))),
+            times=(keys % span + stretch.begin + 1) * stretch.step,
             values=fullest,
-        ), duplicates
+        ), int(np.count_nonzero(np.diff(gpus) == 0))
 
 
 def _outside(times: FloatArray, stretch: Stretch) -> _BoolArray:

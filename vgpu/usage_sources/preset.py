@@ -1,10 +1,10 @@
 """How one exporter names usage: the queries of each resource, and the labels that tell pod and card."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from vgpu.slices import Resource
 
@@ -24,8 +24,7 @@ class Unit(StrEnum):
     """The same from 0 to 100."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodGpu:
+class PodGpu(NamedTuple):
     """One GPU of one pod; `gpu` is empty where a series does not name the card."""
 
     namespace: str
@@ -102,34 +101,20 @@ class Preset:
         return self.compute if resource is Resource.TFLOPS else self.memory
 
     @property
-    def tflops(self) -> str:
-        """The query of TFLOPS that counts first."""
-        return self.compute.readings[0].query
-
-    @property
-    def vram(self) -> str:
-        """The query of VRAM that counts first."""
-        return self.memory.readings[0].query
-
-    def with_selectors(self, *, tflops: str | None, vram: str | None) -> "Preset":
-        """The same labels with other queries, of TFLOPS and bytes; None keeps the preset's."""
-        return replace(
-            self,
-            compute=Measure((Reading(tflops),)) if tflops else self.compute,
-            memory=Measure((Reading(vram),)) if vram else self.memory,
-        )
-
-    @property
     def needs_cards(self) -> bool:
         """Whether a series can only be understood by the node's card."""
         return self.compute.of_card or self.whole_cards
 
     @property
+    def card_labels(self) -> tuple[str, ...]:
+        """The labels that tell what a card or an instance can do."""
+        return (*self.model_labels, *self.profile_labels)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Every label that says something, each once."""
-        parts = (self.namespace_labels, self.pod_labels, *self.gpu_labels)
-        names = (name for part in (*parts, self.model_labels, self.profile_labels) for name in part)
-        return tuple(dict.fromkeys(names))
+        parts = (self.namespace_labels, self.pod_labels, *self.gpu_labels, self.card_labels)
+        return tuple(dict.fromkeys(name for part in parts for name in part))
 
     def identify(self, labels: Mapping[str, str]) -> PodGpu | None:
         """The pod and card that a series is about; None where it names no pod."""
@@ -137,12 +122,11 @@ class Preset:
         pod = first(labels, self.pod_labels)
         if not namespace or not pod:
             return None
-        return PodGpu(namespace, pod, "/".join(self._gpu(labels)))
-
-    def _gpu(self, labels: Mapping[str, str]) -> Iterator[str]:
+        gpu = ""
         for names in self.gpu_labels:
             if part := first(labels, names):
-                yield part
+                gpu = f"{gpu}/{part}" if gpu else part
+        return PodGpu(namespace, pod, gpu)
 
 
 def first(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
