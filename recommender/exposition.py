@@ -9,11 +9,12 @@ from itertools import compress
 from operator import add
 from typing import Final, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-# So many lines take a millisecond or two: whoever waits for the interpreter meanwhile gets it soon.
-LINES_AT_ONCE: Final = 4096
+# So many lines take some milliseconds: whoever waits for the interpreter meanwhile gets it soon.
+LINES_AT_ONCE: Final = 8192
 
 ABSENT: Final = -1
 """Stands in a column for a value that there is not: no amount is negative."""
@@ -88,10 +89,10 @@ def ones(family: Family, label_sets: Sequence[str]) -> Iterator[bytes]:
         yield _lines(family.name, (labels + "1" for labels in label_sets[begin : begin + LINES_AT_ONCE]))
 
 
-def _texts(values: IntArray, unit: int) -> Iterable[str]:
-    if unit == 1:
-        return map(str, values.tolist())
-    return map(repr, (values / unit).tolist())
+def _texts(values: IntArray, unit: int) -> list[str]:
+    numbers = values.tolist() if unit == 1 else (values / unit).tolist()
+    # In a list of numbers as JSON each stands as Prometheus reads it, several times as fast as by `str`.
+    return msgspec.json.encode(numbers)[1:-1].decode().split(",")
 
 
 def _lines(name: str, rest: Iterable[str]) -> bytes:

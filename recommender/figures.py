@@ -152,7 +152,7 @@ class WorkloadFigures:
     def exposition(self) -> Iterator[bytes]:
         """Everything as text for Prometheus, of one moment: that of the first chunk.
 
-        Chunks have some hundred kilobytes and take about a millisecond each.
+        Chunks have up to a megabyte and take a few milliseconds each.
         """
         picture = self._picture()
         yield from totals(picture)

@@ -14,7 +14,7 @@ Exposition = Callable[[], Iterable[bytes]]
 """Gives families in Prometheus' text format 0.0.4, in chunks that take some milliseconds each; called, and
 iterated, in threads."""
 
-# Of 170 MB about 15 remain, for half as much time again as the making takes; better levels take far longer.
+# Of 170 MB about 15 remain, for as much time again as making and sending them; better levels take far longer.
 _LEVEL: Final = 1
 _GZIP: Final = 31
 
