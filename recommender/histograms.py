@@ -7,19 +7,17 @@ each with a reference time of its own, a bank holds a float32 row for each and o
 and takes samples for all of them at once.
 """
 
-from typing import Final, TypeVar
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from recommender.buckets import Buckets, FloatArray, IndexArray
-from recommender.percentiles import BLOCK, WeightArray, percentile_buckets
+from recommender.kernels import CHUNK_ROWS, Kernels, NumpyKernels
+from recommender.percentiles import BLOCK, BoolArray, WeightArray
+from recommender.rows import Rows
 from recommender.vpa_checkpoint import Checkpoint, checkpoint_of, weights_of
-
-_Scalar = TypeVar("_Scalar", bound=np.generic)
-
-_CHUNK_ROWS: Final = 512
-"""Rows worked on at a time, so that their copies stay in the processor's cache."""
 
 _HEAVIEST: Final = 2.0**100
 """The largest decayed weight of a sample: 2^27 of them still fit into a float32."""
@@ -36,10 +34,18 @@ class HistogramBank:
     programming error and raises. Samples may come in any order. Percentiles are those of the Vertical Pod
     Autoscaler, but for ties between two buckets, which rounding may decide either way.
 
-    Attributes:
+    Args:
         buckets: The division into buckets that all rows share.
         half_life: Seconds in which a sample loses half of its say.
+        reference: Time at which a sample counts by its weight at first, epoch seconds.
         epsilon: Weight from which on a bucket counts for the smallest and largest bucket of a histogram.
+        capacity: For how many rows there is room at first; it grows without a pause.
+        kernels: Runs the loops; `kernels.best_kernels` gives the fastest ones.
+
+    Attributes:
+        buckets: As above.
+        half_life: As above.
+        epsilon: As above.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class HistogramBank:
         reference: float,
         epsilon: float = 1e-4,
         capacity: int = 64,
+        kernels: Kernels | None = None,
     ) -> None:
         if not (half_life > 0 and np.isfinite(reference) and epsilon > 0 and capacity > 0):
             raise ValueError(
@@ -58,13 +65,11 @@ class HistogramBank:
         self.buckets = buckets
         self.half_life = half_life
         self.epsilon = epsilon
+        self._kernels = kernels or NumpyKernels()
         self._reference = reference
         self._width = -(-buckets.count // BLOCK) * BLOCK
-        self._weights: WeightArray = np.zeros((capacity, self._width), dtype=np.float32)
-        self._live = np.zeros(capacity, dtype=np.bool_)
+        self._rows = Rows(capacity, self._width)
         self._ends = np.pad(buckets.ends, (0, self._width - buckets.count), mode="edge")
-        self._free: list[int] = []
-        self._used = 0
 
     @property
     def reference(self) -> float:
@@ -73,20 +78,23 @@ class HistogramBank:
 
     def __len__(self) -> int:
         """How many rows are handed out."""
-        return self._used - len(self._free)
+        return len(self._rows)
 
     def add_row(self) -> int:
-        """Hands out an empty row."""
-        row = self._free.pop() if self._free else self._next_row()
-        self._live[row] = True
-        return row
+        """Hands out an empty row; the one that was taken back last, if any, else the next number."""
+        return self._rows.take()
 
     def remove_row(self, row: int) -> None:
         """Empties a row and takes it back; its number will be handed out again."""
-        self._require(row)
-        self._weights[row] = 0
-        self._live[row] = False
-        self._free.append(row)
+        self._rows.give_back(row)
+
+    def require_rows(self, rows: npt.ArrayLike) -> IndexArray:
+        """The row numbers as an array, shape (n,).
+
+        Raises:
+            IndexError: One of them is not handed out.
+        """
+        return self._rows.require(rows)
 
     def add(
         self, rows: npt.ArrayLike, values: npt.ArrayLike, weights: npt.ArrayLike, times: npt.ArrayLike
@@ -105,7 +113,7 @@ class HistogramBank:
             IndexError: A row that is not handed out.
         """
         cells, amounts = self._cells(rows, values, weights, times)
-        np.add.at(self._flat(), cells, amounts)
+        self._kernels.add(self._flat(), cells, amounts)
 
     def subtract(
         self, rows: npt.ArrayLike, values: npt.ArrayLike, weights: npt.ArrayLike, times: npt.ArrayLike
@@ -117,7 +125,7 @@ class HistogramBank:
         """
         cells, amounts = self._cells(rows, values, weights, times)
         flat = self._flat()
-        np.subtract.at(flat, cells, amounts)
+        self._kernels.add(flat, cells, -amounts)
         flat[cells[flat[cells] < self.epsilon]] = 0
 
     def percentiles(self, rows: npt.ArrayLike, p: npt.ArrayLike) -> FloatArray:
@@ -131,24 +139,22 @@ class HistogramBank:
         Returns:
             Values in the resource's unit, shape (n, k).
         """
-        rows = self._require(rows)
+        rows = self._rows.require(rows)
         fractions = np.asarray(p, dtype=np.float64)
         fractions = np.broadcast_to(fractions, (len(rows), fractions.shape[-1]))
-        answers = np.empty(fractions.shape, dtype=np.float64)
-        for start in range(0, len(rows), _CHUNK_ROWS):
-            part = slice(start, start + _CHUNK_ROWS)
-            found, empty = percentile_buckets(self._weights[rows[part]], fractions[part], self.epsilon)
-            answers[part] = np.where(empty[:, np.newaxis], 0.0, self._ends[found])
-        return answers
+        return self._kernels.percentiles(self._rows.array, rows, fractions, self._ends, self.epsilon)
 
-    def is_empty(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def is_empty(self, rows: npt.ArrayLike) -> BoolArray:
         """Whether no bucket of a row reaches epsilon, shape (n,)."""
-        counted = self._weights[self._require(rows)] >= self.epsilon
-        return np.asarray(np.logical_not(np.any(counted, axis=1)))
+        rows = self._rows.require(rows)
+        counts = np.empty(rows.shape, dtype=np.bool_)
+        for part in _parts(len(rows)):
+            (self._rows.array[rows[part]] >= self.epsilon).any(axis=1, out=counts[part])
+        return np.logical_not(counts)
 
     def totals(self, rows: npt.ArrayLike) -> FloatArray:
         """Sum of the weights of each row at the reference time, shape (n,)."""
-        return np.asarray(self._weights[self._require(rows)].sum(axis=1, dtype=np.float64))
+        return np.asarray(self._rows.array[self._rows.require(rows)].sum(axis=1, dtype=np.float64))
 
     def move_reference(self, now: float) -> None:
         """Moves the reference by whole half-lives so that it lies at most one before `now`.
@@ -161,10 +167,11 @@ class HistogramBank:
             return
         self._reference += float(steps) * self.half_life
         factor = np.float32(np.exp2(-steps))
-        for start in range(0, self._used, _CHUNK_ROWS):
-            chunk = self._weights[start : min(start + _CHUNK_ROWS, self._used)]
+        used = self._rows.used
+        for part in _parts(len(used)):
+            chunk = used[part]
             chunk *= factor
-            chunk[chunk < _NEGLIGIBLE * self.epsilon] = 0
+            chunk *= chunk >= _NEGLIGIBLE * self.epsilon
 
     def merge(self, into: int, other: "HistogramBank", row: int) -> None:
         """Adds the histogram in `row` of another bank (or of this one) to the row `into`.
@@ -174,12 +181,44 @@ class HistogramBank:
         """
         if (other.buckets, other.half_life) != (self.buckets, self.half_life):
             raise ValueError("histograms of different buckets or half-lives cannot be merged")
-        self._weights[into] += self._aligned(other.weights(row), other.reference)
+        (into,) = self._rows.require([into])
+        aligned = self._aligned(other.weights(row), other.reference)
+        self._rows.array[into, : self.buckets.count] += aligned
 
     def weights(self, row: int) -> FloatArray:
         """A copy of the bucket weights of a row, at the reference time, shape (buckets.count,)."""
-        self._require(row)
-        return self._weights[row, : self.buckets.count].astype(np.float64)
+        return np.asarray(self.rows_weights([row])[0], dtype=np.float64)
+
+    def rows_weights(self, rows: npt.ArrayLike) -> WeightArray:
+        """A copy of the bucket weights of rows, at the reference time, shape (n, buckets.count)."""
+        return np.asarray(self._rows.array[self._rows.require(rows), : self.buckets.count])
+
+    def load_rows(self, rows: npt.ArrayLike, weights: npt.ArrayLike, reference: float) -> None:
+        """Replaces rows by what `rows_weights` gave.
+
+        A reference that is newer than the bank's moves the bank's, one that is older scales the weights.
+
+        Args:
+            rows: Which, shape (n,).
+            weights: Bucket weights, shape (n, buckets.count).
+            reference: Time to which these are relative, epoch seconds.
+
+        Raises:
+            ValueError: Weights of another shape; one that is NaN, negative or far too large; a reference that
+                is not finite. Nothing has changed then.
+            IndexError: A row that is not handed out.
+        """
+        rows, weights = self._rows.require(rows), np.asarray(weights)
+        if weights.shape != (len(rows), self.buckets.count):
+            raise ValueError(
+                f"weights of {len(rows)} rows must have the shape {(len(rows), self.buckets.count)}, "
+                f"not {weights.shape}"
+            )
+        _refuse_unfit(weights, reference)
+        self.move_reference(reference)
+        for part in _parts(len(rows)):
+            aligned = self._aligned(weights[part].astype(np.float64), reference)
+            self._rows.array[rows[part], : self.buckets.count] = aligned
 
     def export_row(self, row: int) -> Checkpoint:
         """One row in the Vertical Pod Autoscaler's form."""
@@ -191,20 +230,21 @@ class HistogramBank:
         Raises:
             ValueError: The checkpoint cannot be one of these buckets. The row is unchanged then.
         """
-        self._require(row)
+        (row,) = self._rows.require([row])
         weights = weights_of(checkpoint, self.buckets.count)
-        self._weights[row] = self._aligned(weights, checkpoint.reference)
+        self._rows.array[row, : self.buckets.count] = self._aligned(weights, checkpoint.reference)
 
     def _aligned(self, weights: FloatArray, reference: float) -> WeightArray:
-        """A row of this bank, shape (width,), from bucket weights that are relative to another reference."""
+        """Bucket weights of one row or of many at the bank's reference, which may move; same shape."""
         self.move_reference(reference)
         amounts = self._decayed(weights, np.float64(reference))
-        return np.pad(amounts, (0, self._width - len(amounts)))
+        amounts[amounts < _NEGLIGIBLE * self.epsilon] = 0
+        return amounts
 
     def _cells(
         self, rows: npt.ArrayLike, values: npt.ArrayLike, weights: npt.ArrayLike, times: npt.ArrayLike
     ) -> tuple[IndexArray, WeightArray]:
-        rows = self._require(rows)
+        rows = self._rows.require(rows)
         cells = rows * self._width + self.buckets.find(np.asarray(values, dtype=np.float64))
         amounts = self._decayed(np.asarray(weights, dtype=np.float64), np.asarray(times, dtype=np.float64))
         return cells, np.broadcast_to(amounts, cells.shape)
@@ -226,30 +266,22 @@ class HistogramBank:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(weights * np.exp2((times - self._reference) / self.half_life))
 
-    def _require(self, rows: npt.ArrayLike) -> IndexArray:
-        rows = np.asarray(rows, dtype=np.intp)
-        if not self._live[rows].all():
-            raise IndexError("a row that is not handed out, or was taken back, holds no histogram")
-        return rows
-
     def _flat(self) -> WeightArray:
-        return self._weights.reshape(-1)
-
-    def _next_row(self) -> int:
-        capacity = len(self._weights)
-        if self._used == capacity:
-            # Pages of zeros take no memory until they are written to, so doubling costs only the copy.
-            self._weights = _enlarged(self._weights, 2 * capacity)
-            self._live = _enlarged(self._live, 2 * capacity)
-        self._used += 1
-        return self._used - 1
+        return self._rows.array.reshape(-1)
 
 
-def _enlarged(array: npt.NDArray[_Scalar], capacity: int) -> npt.NDArray[_Scalar]:
-    larger = np.zeros((capacity, *array.shape[1:]), dtype=array.dtype)
-    larger[: len(array)] = array
-    return larger
+def _parts(count: int) -> Iterator[slice]:
+    """So many rows in chunks."""
+    return (slice(start, start + CHUNK_ROWS) for start in range(0, count, CHUNK_ROWS))
 
 
-def _fits(amounts: FloatArray) -> bool:
-    return amounts.size == 0 or bool(amounts.min() >= 0 and amounts.max() <= _HEAVIEST)
+def _refuse_unfit(weights: npt.NDArray[np.floating], reference: float) -> None:
+    # Half of it, for the weights may be relative to a time that is up to a half-life after the reference.
+    if not (np.isfinite(reference) and _fits(weights, _HEAVIEST / 2)):
+        raise ValueError(
+            f"weights to load must be from 0 to {_HEAVIEST / 2} and their reference finite, not {reference}"
+        )
+
+
+def _fits(amounts: npt.NDArray[np.floating], heaviest: float = _HEAVIEST) -> bool:
+    return amounts.size == 0 or bool(amounts.min() >= 0 and amounts.max() <= heaviest)

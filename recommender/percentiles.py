@@ -1,4 +1,4 @@
-"""Where percentiles fall in many histograms at once.
+"""Where percentiles fall in many histograms at once, with numpy alone.
 
 Summing up 176 buckets one after the other is what costs time, so it is done in two levels: sums of blocks of
 buckets first, then the buckets of the one block that a percentile falls into. Running sums are products with
@@ -13,14 +13,18 @@ import numpy.typing as npt
 from recommender.buckets import FloatArray, IndexArray
 
 WeightArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 BLOCK: Final = 16
 """Buckets to a block; rows are padded to whole blocks."""
 
+_EARLIER: Final = np.tril(np.ones((BLOCK, BLOCK)), -1)
+"""Row b picks the buckets of a block that come before its bucket b."""
+
 
 def percentile_buckets(
     weights: WeightArray, fractions: FloatArray, epsilon: float
-) -> tuple[IndexArray, npt.NDArray[np.bool_]]:
+) -> tuple[IndexArray, BoolArray]:
     """Finds the first bucket whose cumulative weight reaches each fraction of its row's total.
 
     As in the Vertical Pod Autoscaler only buckets from the first to the last one of at least `epsilon` are
@@ -36,14 +40,23 @@ def percentile_buckets(
     """
     counted = weights >= epsilon
     first = counted.argmax(axis=1)
-    last = weights.shape[1] - 1 - counted[:, ::-1].argmax(axis=1)
     reached = _running(_block_sums(weights))
-    thresholds = np.clip(fractions, 0, 1) * reached[:, -1:] + _faded(weights, first)[:, np.newaxis]
-    found = np.empty(fractions.shape, dtype=np.intp)
-    for column in range(fractions.shape[1]):
-        found[:, column] = _find(weights, reached, thresholds[:, column])
+    thresholds = np.clip(fractions, 0, 1) * reached[:, -1:] + _faded(weights, reached, first)[:, np.newaxis]
+    found = np.maximum(_find(weights, reached, thresholds), first[:, np.newaxis])
     empty = np.logical_not(counted[np.arange(len(counted)), first])
-    return np.clip(found, first[:, np.newaxis], last[:, np.newaxis]), empty
+    return _not_past_the_last(found, counted), empty
+
+
+def _not_past_the_last(found: IndexArray, counted: BoolArray) -> IndexArray:
+    """Moves answers behind the last bucket that counts to that one.
+
+    Only a row with an answer in a bucket too light to count can need it, and looking for the last bucket of
+    every row would cost as much as a percentile.
+    """
+    light = np.flatnonzero(np.logical_not(np.take_along_axis(counted, found, axis=1)).any(axis=1))
+    last = counted.shape[1] - 1 - counted[light, ::-1].argmax(axis=1)
+    found[light] = np.minimum(found[light], last[:, np.newaxis])
+    return found
 
 
 def _block_sums(weights: WeightArray) -> FloatArray:
@@ -52,33 +65,41 @@ def _block_sums(weights: WeightArray) -> FloatArray:
 
 
 def _running(amounts: FloatArray) -> FloatArray:
-    """Cumulative sums along each row, same shape."""
-    return np.asarray(amounts @ np.triu(np.ones((amounts.shape[1], amounts.shape[1]))))
+    """Cumulative sums along the last axis, same shape."""
+    return np.asarray(amounts @ np.triu(np.ones((amounts.shape[-1], amounts.shape[-1]))))
 
 
-def _find(weights: WeightArray, reached: FloatArray, threshold: FloatArray) -> IndexArray:
-    """The first bucket of each row whose cumulative weight reaches the row's threshold, shape (n,)."""
-    block = _first_reaching(reached, threshold)
-    rows = np.arange(len(weights))
-    before = np.where(block > 0, reached[rows, block - 1], 0.0)
-    inside = weights.reshape(-1, BLOCK).take(rows * reached.shape[1] + block, axis=0)
-    running = _running(inside.astype(np.float64)) + before[:, np.newaxis]
-    return np.asarray(block * BLOCK + _first_reaching(running, threshold))
+def _find(weights: WeightArray, reached: FloatArray, thresholds: FloatArray) -> IndexArray:
+    """The first buckets of each row whose cumulative weight reaches the row's thresholds, shape (n, k)."""
+    block = _first_reaching(reached[:, np.newaxis], thresholds)
+    running = _running(_blocks(weights, block).astype(np.float64)) + _before(reached, block)[..., np.newaxis]
+    return np.asarray(block * BLOCK + _first_reaching(running, thresholds))
 
 
-def _first_reaching(rising: FloatArray, threshold: FloatArray) -> IndexArray:
+def _first_reaching(rising: FloatArray, thresholds: FloatArray) -> IndexArray:
     # Rounding may leave the last sum just below a threshold that it should equal.
-    attainable = np.minimum(threshold, rising[:, -1])
-    return np.asarray((rising >= attainable[:, np.newaxis]).argmax(axis=1))
+    attainable = np.minimum(thresholds, rising[..., -1])
+    return np.asarray((rising >= attainable[..., np.newaxis]).argmax(axis=-1))
 
 
-def _faded(weights: WeightArray, first: IndexArray) -> FloatArray:
+def _faded(weights: WeightArray, reached: FloatArray, first: IndexArray) -> FloatArray:
     """Sum of the weights before the first bucket that counts, shape (n,).
 
     They are in the total, but the cumulative weight starts after them.
     """
-    faded = np.zeros(len(weights), dtype=np.float64)
-    rows = np.flatnonzero((weights > 0).argmax(axis=1) < first)
-    before = np.arange(weights.shape[1]) < first[rows, np.newaxis]
-    faded[rows] = np.where(before, weights[rows], 0).sum(axis=1, dtype=np.float64)
-    return faded
+    block, bucket = np.divmod(first[:, np.newaxis], BLOCK)
+    inside = (_blocks(weights, block) * _EARLIER[bucket]).sum(axis=-1)
+    return np.asarray((_before(reached, block) + inside)[:, 0])
+
+
+def _blocks(weights: WeightArray, block: IndexArray) -> WeightArray:
+    """The buckets of blocks of each row, shape (n, k, BLOCK) for blocks of shape (n, k)."""
+    to_a_row = weights.shape[1] // BLOCK
+    starts = np.arange(len(weights))[:, np.newaxis] * to_a_row
+    return np.asarray(weights.reshape(-1, BLOCK).take(starts + block, axis=0))
+
+
+def _before(reached: FloatArray, block: IndexArray) -> FloatArray:
+    """Sum of each row's blocks before the given ones, shape (n, k)."""
+    earlier = np.take_along_axis(reached, np.maximum(block - 1, 0), axis=1)
+    return np.where(block > 0, earlier, 0.0)
