@@ -18,7 +18,8 @@ from vgpu.usage_sources import CardLookup, Preset, SampleKind, bulk_query, restr
 _FEW_SAMPLES: Final = 5_000
 # Some proxies take a query only as part of the address, and those are not longer than this everywhere.
 _LONGEST_QUERY: Final = 6_000
-_MOST_PODS: Final = 100
+# Pods that a query names one by one, where it is about some only.
+MOST_PODS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +101,7 @@ class BulkReader:
         return usage, max(len(tflops), len(vram))
 
     def _queries(self, pods: Collection[str]) -> list[str]:
-        if pods and len(pods) <= _MOST_PODS and restrictable(self._preset):
+        if pods and len(pods) <= MOST_PODS and restrictable(self._preset):
             queries = [self._query(resource, pods) for resource in Resource]
             if max(map(len, queries)) <= _LONGEST_QUERY:
                 return queries
