@@ -5,7 +5,6 @@ included. Arrays have shape (n,), one element for each workload; amounts are who
 float64. Whatever goes in, what comes out is finite.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +14,8 @@ import numpy.typing as npt
 from recommender.buckets import FloatArray
 from recommender.histograms import HistogramBank
 from vgpu.slices import Resource
+
+BoolArray = npt.NDArray[np.bool_]
 
 _PER_UNIT: Final = {Resource.TFLOPS: 1000, Resource.VRAM: 1}
 """Internal units to one of the histogram's: milli-TFLOPS to a TFLOPS, bytes to a byte."""
@@ -102,16 +103,21 @@ def lower_bound(
     return _widened(amount, confidences, resource, multiplier, exponent)
 
 
-def estimate(
-    bank: HistogramBank,
-    row: int,
-    percentiles: Sequence[float],
-    margin: float,
-    confidence: float,
-    resource: Resource,
-) -> Estimate | None:
-    """The estimate of one row; see `estimate_rows`."""
-    return estimate_rows(bank, [row], [percentiles], [margin], [confidence], resource)[0]
+@dataclass(frozen=True, slots=True)
+class EstimateColumns:
+    """What the samples of one resource say of n workloads, in whole milli-TFLOPS or bytes.
+
+    Attributes:
+        target: What a pod should request, shape (n,).
+        lower: A request below this is certainly too small, shape (n,).
+        upper: A request above this is certainly too large, shape (n,).
+        empty: Where there are no samples, shape (n,); there all amounts are 0 and mean nothing.
+    """
+
+    target: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    empty: BoolArray
 
 
 def estimate_rows(
@@ -121,7 +127,7 @@ def estimate_rows(
     margins: npt.ArrayLike,
     confidences: npt.ArrayLike,
     resource: Resource,
-) -> list[Estimate | None]:
+) -> EstimateColumns:
     """Estimates one resource for many workloads.
 
     Args:
@@ -131,19 +137,16 @@ def estimate_rows(
         margins: Safety margin of each as a fraction, shape (n,).
         confidences: What `confidence` says of each, shape (n,).
         resource: Which resource it is.
-
-    Returns:
-        An estimate for each row, None where it has no samples.
     """
-    confidences = _within(np.asarray(confidences, np.float64), _MOST_CONFIDENT)
     bases = in_units(bank.percentiles(rows, percentiles), resource)
     target, lower, upper = (with_margin(base, margins, resource) for base in bases.T)
-    columns = (target, lower_bound(lower, confidences, resource), upper_bound(upper, confidences, resource))
     empty = bank.is_empty(rows)
-    return [
-        None if nothing else Estimate(int(of_target), int(of_lower), int(of_upper), float(sure))
-        for nothing, of_target, of_lower, of_upper, sure in zip(empty, *columns, confidences, strict=True)
-    ]
+    return EstimateColumns(
+        target=np.where(empty, 0.0, target),
+        lower=np.where(empty, 0.0, lower_bound(lower, confidences, resource)),
+        upper=np.where(empty, 0.0, upper_bound(upper, confidences, resource)),
+        empty=empty,
+    )
 
 
 def _widened(

@@ -4,7 +4,7 @@ All of it is pure: amounts are milli-TFLOPS and bytes, time is an argument, and 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from recommender.estimators import Estimate
@@ -35,6 +35,8 @@ class Decision:
         rule: Name of the active cron rule.
         measured: The resources whose value rests on usage, or is held by what usage said before a restart.
         warnings: What the operator should know about this decision, for the log.
+        compared: The requests that were held against the bounds, of the resources that have estimates and a
+            ratio to keep.
     """
 
     recommendation: VgpuSlice | None
@@ -44,6 +46,7 @@ class Decision:
     rule: str | None
     measured: frozenset[Resource] = frozenset()
     warnings: tuple[str, ...] = ()
+    compared: Mapping[Resource, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,11 @@ def decide(
     ended = published.rule is not None and (rule is None or rule.name != published.rule)
     standing = Standing({} if waiting else estimates, config, baseline, published, ended)
     case = _Case(standing, standing.current(), standing.measured(), cap)
+    return replace(_decided(case, waiting, rule), compared=_compared(case))
+
+
+def _decided(case: _Case, waiting: str | None, rule: Rule | None) -> Decision:
+    published = case.standing.published
     if rule is not None:
         return _while_active(case, rule)
     if published.rule is not None:
@@ -179,6 +187,10 @@ def _measured(case: _Case) -> VgpuSlice:
         request, limit = pair(case.current, resource)
         measured = measured.with_resource(resource, request=request, limit=limit)
     return measured
+
+
+def _compared(case: _Case) -> dict[Resource, int]:
+    return {resource: case.current.requests.get(resource) or 0 for resource in case.standing.scalable()}
 
 
 def _causes(case: _Case) -> dict[Resource, str]:

@@ -1,13 +1,13 @@
 """What stands in the status of a TensorFusionWorkload, and when it is written."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from recommender.conditions import Condition, Status, find_condition, merge_conditions
 from recommender.configurations import rule_to_json
-from recommender.histories import Estimates
-from recommender.keys import to_timestamp
+from recommender.estimation import Estimates
+from recommender.preallocation import VRAM_LEFT_ALONE
 from recommender.recommendation import Decision
 from recommender.verdicts import Verdict
 from vgpu.kube.objects import CustomObject
@@ -19,58 +19,22 @@ CONFIGURATION_VALID: Final = "ConfigurationValid"
 HORIZONTAL_SCALING: Final = "HorizontalScaling"
 
 # An estimation alone is written when a value has moved by more than this, or was not written for so long.
-_ESTIMATION_MOVE: Final = Decimal("0.1")
-_ESTIMATION_AGE: Final = 3600.0
-# etcd holds a condition for ever: an essay belongs into the log.
-_MAX_MESSAGE: Final = 1024
+ESTIMATION_MOVE: Final = Decimal("0.1")
+ESTIMATION_AGE: Final = 3600.0
 
-Status = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition, without the time: that follows from what was there before."""
-
-    type: str
-    reason: str
-    message: str
-    status: bool
-
-    def to_json(self, transition: str) -> dict[str, str]:
-        """The condition as documented, with the time at which its status changed."""
-        return {
-            "lastTransitionTime": transition,
-            "message": self.message[:_MAX_MESSAGE],
-            "reason": self.reason,
-            "status": "True" if self.status else "False",
-            "type": self.type,
-        }
-
-
-def find_condition(status: Status, type_: str) -> Mapping[str, Any] | None:
-    """The condition of a type in a status, or None."""
-    found = (item for item in status.get("conditions") or () if item.get("type") == type_)
-    return next(found, None)
-
-
-def merge_conditions(
-    existing: Sequence[Mapping[str, Any]], updates: Iterable[Condition], now: float
-) -> list[Mapping[str, Any]]:
-    """Conditions after ours have changed: those of others stay as they are, and all stay in their order.
-
-    Args:
-        existing: the conditions in the status.
-        updates: ours; one whose status does not change keeps its `lastTransitionTime` (API conventions).
-        now: seconds since the epoch.
-    """
-    merged = {item.get("type"): item for item in existing}
-    for update in updates:
-        old = merged.get(update.type)
-        status = "True" if update.status else "False"
-        stays = old is not None and old.get("status") == status and old.get("lastTransitionTime")
-        changed = update.to_json(stays or to_timestamp(now))
-        merged[update.type] = {**(old or {}), **changed}
-    return list(merged.values())
+__all__ = [
+    "CONFIGURATION_VALID",
+    "ESTIMATION_AGE",
+    "ESTIMATION_MOVE",
+    "HORIZONTAL_SCALING",
+    "RECOMMENDATION_PROVIDED",
+    "Condition",
+    "configuration_condition",
+    "find_condition",
+    "merge_conditions",
+    "status_patch",
+    "wanted_status",
+]
 
 
 def wanted_status(
@@ -86,7 +50,7 @@ def wanted_status(
         now: seconds since the epoch.
     """
     wanted = dict(live.status)
-    updates = [*_provided(live.status, verdict), *conditions]
+    updates = [*_provided(live.status, verdict), *_preallocated(live.status, verdict), *conditions]
     if updates:
         wanted["conditions"] = merge_conditions(live.status.get("conditions") or (), updates, now)
     if verdict.recommendation is not None:
@@ -120,6 +84,19 @@ def _provided(live: Status, verdict: Verdict) -> Iterator[Condition]:
     if decision is not None and (decision.changed or not explains):
         provided = verdict.recommendation is not None
         yield Condition(RECOMMENDATION_PROVIDED, decision.reason, decision.message, status=provided)
+
+
+def _preallocated(live: Status, verdict: Verdict) -> Iterator[Condition]:
+    """The condition VramPreallocated: there once VRAM was left alone, and told again only for another reason.
+
+    The shares in its message are those of the time at which it was found out.
+    """
+    ruling, there = verdict.preallocation, find_condition(live, VRAM_LEFT_ALONE)
+    if ruling is None:
+        return
+    status = "True" if ruling.holds else "False"
+    if there is None or (there.get("status"), there.get("reason")) != (status, ruling.reason):
+        yield Condition(VRAM_LEFT_ALONE, ruling.reason, ruling.message, status=ruling.holds)
 
 
 def _kept(live: Status, decision: Decision) -> dict[str, Any]:
@@ -161,7 +138,7 @@ def status_patch(
 
 
 def _is_due(live: Status, wanted: Status, age: float) -> bool:
-    return age >= _ESTIMATION_AGE or _has_moved(live.get("estimation"), wanted.get("estimation"))
+    return age >= ESTIMATION_AGE or _has_moved(live.get("estimation"), wanted.get("estimation"))
 
 
 def _has_moved(old: object, new: object) -> bool:
@@ -173,7 +150,7 @@ def _has_moved(old: object, new: object) -> bool:
     before, after = _number(old), _number(new)
     if before is None or after is None:
         return old != new
-    return abs(after - before) > _ESTIMATION_MOVE * abs(before)
+    return abs(after - before) > ESTIMATION_MOVE * abs(before)
 
 
 def _number(value: object) -> Decimal | None:

@@ -1,13 +1,16 @@
 """What is to be done with workloads: their configuration, what usage says, and the decision made of both."""
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from recommender.conditions import find_condition
 from recommender.configurations import Configuration, Configurations, rule_in_status
-from recommender.histories import Estimates, Histories
+from recommender.estimation import NO_EVIDENCE, Estimates, Estimation, Evidence
+from recommender.histories import Histories
 from recommender.keys import WorkloadKey, key_of
+from recommender.pods import TrackedPod
+from recommender.preallocation import VRAM_LEFT_ALONE, Ruling, rule_on
 from recommender.recommendation import Decision, decide, waiting_for
 from recommender.standing import Published
 from vgpu.api import AutoSetResources
@@ -22,15 +25,23 @@ class Verdict:
 
     Attributes:
         configuration: its configuration now.
-        estimates: what its samples say; empty while there are too few of them.
+        estimates: what its samples say; empty while there are too few of them, and without VRAM while that
+            is left alone.
         decision: what became of it; None when it never had a valid configuration.
         recommendation: what is recommended from now on; None when nothing is yet.
+        preallocation: whether its VRAM is taken in advance and so left alone; None when there is nothing to
+            say about that.
+        waiting: why usage has no say yet; None when it has.
+        evidence: what its samples say, whatever became of that.
     """
 
     configuration: Configuration
     estimates: Estimates
     decision: Decision | None
     recommendation: VgpuSlice | None
+    preallocation: Ruling | None = None
+    waiting: str | None = None
+    evidence: Evidence = NO_EVIDENCE
 
 
 class Judge:
@@ -40,6 +51,7 @@ class Judge:
         histories: the usage of all workloads.
         configurations: what they are configured to do.
         cap: what a card gives, by the workload's `gpuModel` and what its own slice requests.
+        newest_pod: the live pod of a workload that was made last, whose annotations count.
     """
 
     def __init__(
@@ -48,43 +60,54 @@ class Judge:
         histories: Histories,
         configurations: Configurations,
         cap: Callable[[str | None, Amounts], Amounts],
+        newest_pod: Callable[[WorkloadKey], TrackedPod | None],
     ) -> None:
         self._histories = histories
         self._configurations = configurations
         self._cap = cap
+        self._newest_pod = newest_pod
 
     def configure(self, live: CustomObject, now: float) -> Configuration:
-        """What a workload is configured to do now."""
-        return self._configurations.read(live, now)
+        """What a workload is configured to do now; from now on it is estimated by that."""
+        configuration = self._configurations.read(live, now)
+        self._histories.configure(key_of(live.metadata), _auto_set_resources(configuration))
+        return configuration
 
-    def estimate(self, configured: Sequence[tuple[CustomObject, Configuration]]) -> Sequence[Estimates]:
-        """What the samples of each workload say, by its configuration."""
-        return self._histories.estimate(
-            [(key_of(live.metadata), _auto_set_resources(wanted)) for live, wanted in configured]
-        )
+    def estimate_all(self) -> Estimation:
+        """What samples say of all workloads that have some and were configured, by their configurations."""
+        return self._histories.estimate()
+
+    def estimate(self, keys: Sequence[WorkloadKey]) -> Estimation:
+        """What the samples of a few workloads say."""
+        return self._histories.estimate(keys)
 
     def judge(self, live: CustomObject, now: float) -> Verdict:
         """All of it for one workload."""
-        configuration = self.configure(live, now)
-        return self.decide(live, configuration, self.estimate([(live, configuration)])[0], now)
+        configuration, key = self.configure(live, now), key_of(live.metadata)
+        return self.decide(live, configuration, self.estimate([key]).evidence(key), now)
 
     def decide(
-        self, live: CustomObject, configuration: Configuration, estimates: Estimates, now: float
+        self, live: CustomObject, configuration: Configuration, evidence: Evidence, now: float
     ) -> Verdict:
         """Decide about one workload.
 
         Args:
             live: the workload; its status holds the last recommendation and rule, also over a restart.
             configuration: its configuration now.
-            estimates: what its samples say.
+            evidence: what its samples say.
             now: seconds since the epoch.
         """
         published = read_published(live.status)
         spec = configuration.spec
         if spec is None:
-            return Verdict(configuration, estimates, None, published.recommendation)
+            return Verdict(configuration, evidence.estimates, None, published.recommendation)
         config = spec.auto_scaling_config.auto_set_resources
-        waiting = self._waiting_for(live, config, now)
+        waiting = waiting_for(config, samples=evidence.samples, first_sample=evidence.first, now=now)
+        ruling = self._ruling(live, evidence)
+        estimates = {} if waiting else dict(evidence.estimates)
+        if ruling is not None and ruling.holds:
+            estimates.pop(Resource.VRAM, None)
+            published = replace(published, measured=published.measured - {Resource.VRAM})
         decision = decide(
             estimates=estimates,
             config=config,
@@ -95,14 +118,16 @@ class Judge:
             cap=self._cap(spec.gpu_model, spec.resources.requests),
         )
         recommendation = decision.recommendation if decision.changed else published.recommendation
-        return Verdict(configuration, {} if waiting else estimates, decision, recommendation)
+        return Verdict(configuration, estimates, decision, recommendation, ruling, waiting, evidence)
 
-    def _waiting_for(self, live: CustomObject, config: AutoSetResources, now: float) -> str | None:
-        history = self._histories.of(key_of(live.metadata))
-        if history is None:
-            return waiting_for(config, samples=0, first_sample=None, now=now)
-        first = None if math.isnan(history.first) else history.first
-        return waiting_for(config, samples=history.samples, first_sample=first, now=now)
+    def _ruling(self, live: CustomObject, evidence: Evidence) -> Ruling | None:
+        pod = self._newest_pod(key_of(live.metadata))
+        told = find_condition(live.status, VRAM_LEFT_ALONE)
+        return rule_on(
+            pod.pod if pod is not None else None,
+            evidence.shares,
+            str(told.get("reason")) if told is not None else None,
+        )
 
     def due(self, now: float) -> Collection[WorkloadKey]:
         """The workloads with a cron rule that has begun or ended since they were configured."""
@@ -121,6 +146,8 @@ class Judge:
         self._configurations.forget(key)
         if history_too:
             self._histories.forget(key)
+        else:
+            self._histories.neglect(key)
 
 
 def read_published(status: Mapping[str, Any]) -> Published:

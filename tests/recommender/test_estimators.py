@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from recommender.buckets import TFLOPS, VRAM
 from recommender.estimators import (
-    Estimate,
+    EstimateColumns,
     confidence,
-    estimate,
     estimate_rows,
     in_units,
     lower_bound,
@@ -32,11 +31,29 @@ def bank(resource: Resource = Resource.TFLOPS) -> HistogramBank:
     return bank
 
 
+def estimated(
+    bank: HistogramBank,
+    margin: float,
+    sure: float,
+    resource: Resource,
+    percentiles: tuple[float, ...] = PERCENTILES,
+) -> tuple[float, ...]:
+    """Target, lower and upper bound of the first row."""
+    found = estimate_rows(bank, [0], [percentiles], [margin], [sure], resource)
+    assert not found.empty[0]
+    return found.target[0], found.lower[0], found.upper[0]
+
+
+def amounts_of(found: EstimateColumns) -> list[float]:
+    return [*found.target, *found.lower, *found.upper]
+
+
 def test_constant_usage_for_thirty_hours_gives_the_documented_estimate() -> None:
     usage, minutes = bank(), np.arange(30 * 60 + 1)
     usage.add(np.zeros_like(minutes), np.full(len(minutes), 3.0), 0.1, minutes * 60.0)
     sure = float(confidence(0, 30 * 3600, len(minutes), DAY))
-    assert estimate(usage, 0, PERCENTILES, 0.15, sure, Resource.TFLOPS) == Estimate(3510, 3504, 6318, 1.25)
+    assert sure == 1.25
+    assert estimated(usage, 0.15, sure, Resource.TFLOPS) == (3510, 3504, 6318)
 
 
 def test_nine_samples_two_minutes_apart_give_the_documented_confidence() -> None:
@@ -86,26 +103,27 @@ def test_vram_is_estimated_in_bytes() -> None:
     usage.add([0], [5e9], 1, 0)
     base = int(usage.percentiles([0], [0.9])[0, 0])
     target = base + int(base * 0.15)
-    estimated = estimate(usage, 0, PERCENTILES, 0.15, 1.0, Resource.VRAM)
-    assert estimated == Estimate(target, int(target * 1.001**-2), 2 * target, 1.0)
+    assert estimated(usage, 0.15, 1.0, Resource.VRAM) == (target, int(target * 1.001**-2), 2 * target)
 
 
 def test_no_samples_give_no_estimate() -> None:
     usage = bank()
     usage.add([usage.add_row()], [3], 0.1, 0)
-    estimates = estimate_rows(usage, [0, 1], [PERCENTILES] * 2, [0.15] * 2, [1, 1], Resource.TFLOPS)
-    assert [found is None for found in estimates] == [True, False]
+    found = estimate_rows(usage, [0, 1], [PERCENTILES] * 2, [0.15] * 2, [0, 1], Resource.TFLOPS)
+    assert found.empty.tolist() == [True, False]
+    assert (found.target[0], found.lower[0], found.upper[0]) == (0, 0, 0)
 
 
 def test_each_workload_is_estimated_with_its_own_percentiles_margin_and_confidence() -> None:
     usage = bank()
-    usage.add([usage.add_row()] * 2 + [0] * 2, [1, 9, 1, 9], 0.1, 0)
+    usage.add([0, 0], [1, 9], 0.1, 0)
+    usage.add([usage.add_row()] * 2, [1, 9], 0.1, 0)
     percentiles, margins, sure = [(0.4, 0.4, 0.4), (0.6, 0.6, 0.6)], [0, 1], [0.5, 2]
     both = estimate_rows(usage, [0, 1], percentiles, margins, sure, Resource.TFLOPS)
-    assert both == [
-        estimate(usage, row, percentiles[row], margins[row], sure[row], Resource.TFLOPS) for row in (0, 1)
-    ]
-    assert both[0] != both[1]
+    for row in (0, 1):
+        alone = estimated(usage, margins[row], sure[row], Resource.TFLOPS, percentiles[row])
+        assert (both.target[row], both.lower[row], both.upper[row]) == alone
+    assert both.target[0] != both.target[1]
 
 
 @given(ANY_FLOAT, ANY_FLOAT, ANY_FLOAT, ANY_FLOAT)
@@ -132,12 +150,11 @@ def test_estimates_are_whole_and_fit_into_64_bits_whatever_goes_in(
     """Over all floats, also those that configuration refuses."""
     usage = bank(resource)
     usage.add([0] * len(values), values, 0.1, 0)
-    found = estimate(usage, 0, percentiles, margin, sure, resource)
-    assert (found is None) == (not values)
-    if found is not None:
-        amounts = (found.target, found.lower_bound, found.upper_bound)
-        assert all(isinstance(amount, int) and 0 <= amount < 2**63 for amount in amounts)
-        assert 0 <= found.confidence <= 1e9
+    found = estimate_rows(usage, [0], [percentiles], [margin], [sure], resource)
+    assert found.empty[0] == (not values)
+    for amount in amounts_of(found):
+        assert amount == int(amount)
+        assert 0 <= amount < 2**63
 
 
 @given(ANY_FLOAT, ANY_FLOAT, st.sampled_from(Resource))

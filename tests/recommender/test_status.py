@@ -5,6 +5,7 @@ import pytest
 
 from recommender.configurations import Configuration
 from recommender.estimators import Estimate
+from recommender.preallocation import Ruling
 from recommender.recommendation import Decision
 from recommender.status import (
     Condition,
@@ -125,6 +126,51 @@ def test_an_estimation_stays_as_long_as_the_recommendation_rests_on_it(
 
 def test_a_status_without_any_estimate_has_no_estimation() -> None:
     assert "estimation" not in wanted(CALM, status={"estimation": {"vram": {"target": "1Gi"}}})
+
+
+# VRAM that is taken in advance
+
+
+def told(ruling: Ruling | None, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    live = builders.workload_struct(status=before or {})
+    verdict = Verdict(Configuration(SPEC, None), {}, CALM, SLICE, ruling)
+    return wanted_status(live, verdict, applied=3, conditions=(), now=NOW)
+
+
+HELD = Ruling(holds=True, reason="FixedShare", message="90% of 8Gi and 16Gi")
+
+
+def test_vram_that_is_left_alone_is_a_condition() -> None:
+    assert find_condition(told(HELD), "VramPreallocated") == {
+        "lastTransitionTime": "2025-10-09T09:16:46Z",
+        "message": "90% of 8Gi and 16Gi",
+        "reason": "FixedShare",
+        "status": "True",
+        "type": "VramPreallocated",
+    }
+
+
+def test_shares_that_move_a_little_are_not_told_again() -> None:
+    before = told(HELD)
+    assert told(replace(HELD, message="91% of 8Gi and 16Gi"), before)["conditions"] == before["conditions"]
+
+
+def test_another_reason_is_told() -> None:
+    status = told(Ruling(holds=True, reason="Annotated", message="says so"), told(HELD))
+    condition = find_condition(status, "VramPreallocated")
+    assert condition is not None
+    assert (condition["reason"], condition["message"]) == ("Annotated", "says so")
+
+
+def test_vram_that_is_no_longer_left_alone_is_told() -> None:
+    status = told(Ruling(holds=False, reason="SharesDiffer", message="no more"), told(HELD))
+    condition = find_condition(status, "VramPreallocated")
+    assert condition is not None
+    assert (condition["status"], condition["reason"]) == ("False", "SharesDiffer")
+
+
+def test_a_workload_that_never_looked_like_it_has_no_such_condition() -> None:
+    assert find_condition(told(None), "VramPreallocated") is None
 
 
 def test_conditions_of_others_stay_as_and_where_they_are() -> None:
