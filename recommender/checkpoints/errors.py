@@ -48,6 +48,12 @@ class CheckpointNewer(CheckpointUnreadable):
         )
 
 
+class CheckpointMissing(CheckpointUnreadable):
+    """One shard of a former number of shards has left no checkpoint that can be used."""
+
+    reason = "missing"
+
+
 class CheckpointConflict(CheckpointError):
     """Somebody else writes this shard's checkpoints: he leads, and this process must not write on."""
 

@@ -3,19 +3,42 @@
 Everything else in an object is skipped while decoding: that is what keeps a cache of ten thousand pods small.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from sys import intern
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import force_setattr
 
+from vgpu.kube.documents import Document
 from vgpu.naming import Owner
 
 MOST_LEVELS: Final = 100
 """How deep the spec or status of a custom resource may be nested: less than code that walks it by recursion
 can take, and far more than anything that is meant."""
 
+# Labels and annotations of so many objects are kept once for all that have the same; the pods of a workload come
+# close together.
+_MOST_SHARED: Final = 4096
 
-class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
+
+def _intern(struct: msgspec.Struct, *names: str) -> None:
+    """Keep once what thousands of objects have in common."""
+    for name in names:
+        force_setattr(struct, name, intern(getattr(struct, name)))
+
+
+def _shared(texts: dict[str, str] | None) -> dict[str, str] | None:
+    return texts and _shared_texts(tuple(texts.items()))
+
+
+@lru_cache(maxsize=_MOST_SHARED)
+def _shared_texts(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return dict(items)
+
+
+class OwnerReference(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """Who owns an object; at most one owner of an object has `controller` set."""
 
     api_version: str = ""
@@ -24,8 +47,11 @@ class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
     uid: str = ""
     controller: bool | None = None
 
+    def __post_init__(self) -> None:
+        _intern(self, "api_version", "kind")
 
-class ObjectMeta(msgspec.Struct, frozen=True, rename="camel"):
+
+class ObjectMeta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """Object metadata. `labels` and `annotations` are None where the object has no such map at all."""
 
     name: str = ""
@@ -40,80 +66,64 @@ class ObjectMeta(msgspec.Struct, frozen=True, rename="camel"):
     annotations: dict[str, str] | None = None
     owner_references: list[OwnerReference] | None = None
 
+    def __post_init__(self) -> None:
+        _intern(self, "namespace")
+        force_setattr(self, "labels", _shared(self.labels))
+        force_setattr(self, "annotations", _shared(self.annotations))
 
-class PartialObject(msgspec.Struct, frozen=True, rename="camel"):
+
+class PartialObject(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """Any object, of which only the metadata matters."""
 
     metadata: ObjectMeta = ObjectMeta()
 
 
-class ResourceRequirements(msgspec.Struct, frozen=True, rename="camel"):
-    """What a container asks for: resource name to quantity, as written."""
-
-    limits: dict[str, str] | None = None
-    requests: dict[str, str] | None = None
-
-
-class Container(msgspec.Struct, frozen=True, rename="camel"):
-    """One container of a pod."""
-
-    name: str = ""
-    resources: ResourceRequirements = ResourceRequirements()
-
-
-class PodResourceClaim(msgspec.Struct, frozen=True, rename="camel"):
+class PodResourceClaim(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """A dynamic resource allocation claim; pods that have one are left alone."""
 
     name: str = ""
 
 
-class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
+class PodSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What a pod shall be."""
 
     node_name: str = ""
-    containers: list[Container] | None = None
     resource_claims: list[PodResourceClaim] | None = None
 
-
-class Condition(msgspec.Struct, frozen=True, rename="camel"):
-    """A condition in any object's status."""
-
-    type: str
-    status: str
-    reason: str | None = None
-    message: str | None = None
-    last_transition_time: str | None = None
+    def __post_init__(self) -> None:
+        _intern(self, "node_name")
 
 
-class TerminatedState(msgspec.Struct, frozen=True, rename="camel"):
+class TerminatedState(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """How a container ended."""
 
     finished_at: str | None = None
 
 
-class ContainerState(msgspec.Struct, frozen=True, rename="camel"):
+class ContainerState(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What a container does; `terminated` is missing while it waits or runs."""
 
     terminated: TerminatedState | None = None
 
 
-class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
+class ContainerStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """One container of a pod as the kubelet sees it."""
 
     state: ContainerState = ContainerState()
 
 
-class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
+class PodStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What a pod is."""
 
     phase: str = ""
     start_time: str | None = None
-    pod_ip: str = msgspec.field(name="podIP", default="")
-    conditions: list[Condition] | None = None
     container_statuses: list[ContainerStatus] | None = None
 
+    def __post_init__(self) -> None:
+        _intern(self, "phase")
 
-class Pod(msgspec.Struct, frozen=True, rename="camel"):
+
+class Pod(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """A pod, as stored or as it stands in an admission review."""
 
     metadata: ObjectMeta = ObjectMeta()
@@ -121,28 +131,29 @@ class Pod(msgspec.Struct, frozen=True, rename="camel"):
     status: PodStatus = PodStatus()
 
 
-class NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
+class NodeStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What a node offers: resource name to quantity."""
 
     capacity: dict[str, str] | None = None
     allocatable: dict[str, str] | None = None
 
 
-class Node(msgspec.Struct, frozen=True, rename="camel"):
+class Node(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """A node; its labels name the GPU model."""
 
     metadata: ObjectMeta = ObjectMeta()
     status: NodeStatus = NodeStatus()
 
 
-class ConfigMap(msgspec.Struct, frozen=True, rename="camel"):
-    """A ConfigMap."""
+class ConfigMap(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """A ConfigMap; texts are in `data`, bytes in `binary_data`."""
 
     metadata: ObjectMeta = ObjectMeta()
     data: dict[str, str] | None = None
+    binary_data: dict[str, bytes] | None = None
 
 
-class LeaseSpec(msgspec.Struct, frozen=True, rename="camel"):
+class LeaseSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """Who holds a lease, and for how many seconds after a sign of life; times are by the holder's clock."""
 
     holder_identity: str | None = None
@@ -152,29 +163,32 @@ class LeaseSpec(msgspec.Struct, frozen=True, rename="camel"):
     lease_transitions: int | None = None
 
 
-class Lease(msgspec.Struct, frozen=True, rename="camel"):
+class Lease(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """A `coordination.k8s.io/v1` Lease."""
 
     metadata: ObjectMeta = ObjectMeta()
     spec: LeaseSpec = LeaseSpec()
 
 
-class CustomObject(msgspec.Struct, frozen=True, rename="camel"):
+class CustomObject(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """A TensorFusionWorkload or WorkloadProfile; `vgpu.api` knows what its spec means.
 
     Its user can nest unknown fields as deep as kube-apiserver lets them; such an object cannot be read.
     """
 
     metadata: ObjectMeta = ObjectMeta()
-    spec: dict[str, Any] = {}
-    status: dict[str, Any] = {}
+    spec: Mapping[str, Any] = {}
+    status: Mapping[str, Any] = {}
 
     def __post_init__(self) -> None:
-        if _is_deep(self.spec) or _is_deep(self.status):
+        spec, status = Document(self.spec), Document(self.status)
+        if _is_deep(spec) or _is_deep(status):
             raise ValueError(f"its spec or status is nested deeper than {MOST_LEVELS} levels")
+        force_setattr(self, "spec", spec.shared())
+        force_setattr(self, "status", status)
 
 
-class HorizontalPodAutoscaler(msgspec.Struct, frozen=True, rename="camel"):
+class HorizontalPodAutoscaler(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """An `autoscaling/v2` HorizontalPodAutoscaler."""
 
     metadata: ObjectMeta = ObjectMeta()
@@ -192,8 +206,10 @@ def controller_of(metadata: ObjectMeta) -> Owner | None:
     return None
 
 
-def _is_deep(value: object) -> bool:
-    level = [value]
+def _is_deep(document: Document) -> bool:
+    if document.brackets <= MOST_LEVELS:  # nearly always
+        return False
+    level: list[object] = [dict(document)]
     for _ in range(MOST_LEVELS):
         level = [child for parent in level for child in _children(parent)]
         if not level:
