@@ -9,6 +9,7 @@ import structlog
 
 from metrics_adapter.app import build_app
 from metrics_adapter.authentication import FrontProxy, load_front_proxy
+from metrics_adapter.cards import any_cards, node_cards
 from metrics_adapter.catalog import CUSTOM_METRICS
 from metrics_adapter.metrics import AdapterMetrics
 from metrics_adapter.poller import Poller
@@ -17,9 +18,9 @@ from metrics_adapter.settings import AdapterSettings
 from vgpu.annotations import GATE_SELECTOR
 from vgpu.certificates import ServingPair, issue_serving_pair, server_context
 from vgpu.kube.client import KubeClient
-from vgpu.kube.objects import Pod
+from vgpu.kube.objects import PartialObject, Pod
 from vgpu.kube.reflector import Reflector
-from vgpu.kube.resources import PODS
+from vgpu.kube.resources import NODES, PODS
 from vgpu.metric_source import open_source, require_valid_queries
 from vgpu.prometheus import PrometheusClient
 from vgpu.serving import HttpsServer, OpsServer, run_until_signal
@@ -70,14 +71,17 @@ class Adapter:
         self._waiting_for: str | None = "kube-apiserver has not answered yet"
         self._retired = False
         self._pods = Reflector(kube, PODS, type=Pod, label_selector=GATE_SELECTOR)
+        preset, models = settings.usage(), settings.models()
+        self._nodes = Reflector(kube, NODES, type=PartialObject) if preset.needs_cards else None
         registry = new_registry(service="metrics-adapter")
-        watch_reflectors(registry, [self._pods])
+        watch_reflectors(registry, [self._pods, *([self._nodes] if self._nodes else [])])
         self._metrics = AdapterMetrics(registry)
         self._metrics.certificate_ends(self._pair.expires)
         self._poller = Poller(
             source=source,
             find_pod=self._pods.get,
-            preset=settings.usage(),
+            preset=preset,
+            cards=node_cards(self._nodes, models) if self._nodes else any_cards(models),
             interval=settings.interval,
             freshness=settings.freshness,
             metrics=self._metrics,
@@ -111,6 +115,9 @@ class Adapter:
         async with self._server(front_proxy) as https, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._pods.run())
             await self._pods.wait_synced(self._settings.startup_timeout)
+            if self._nodes is not None:
+                tasks.create_task(self._nodes.run())
+                await self._nodes.wait_synced(self._settings.startup_timeout)
             tasks.create_task(self._poller.run())
             if self._settings.registration:
                 await self._register(https.port)

@@ -9,12 +9,12 @@ from typing import Protocol
 import structlog
 
 from metrics_adapter.metrics import AdapterMetrics
-from metrics_adapter.samples import Drop, newest_samples
+from metrics_adapter.samples import Drop, SampleReader
 from metrics_adapter.snapshot import Snapshot
 from metrics_adapter.table import FindPod, Table, build_table
 from vgpu.prometheus import PrometheusError, Series
 from vgpu.slices import Resource
-from vgpu.usage_sources import Preset
+from vgpu.usage_sources import CardLookup, Preset, raw_query
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +38,7 @@ class Poller:
         source: Source,
         find_pod: FindPod,
         preset: Preset,
+        cards: CardLookup,
         interval: float,
         freshness: float,
         metrics: AdapterMetrics,
@@ -49,6 +50,7 @@ class Poller:
             source: Where usage is read.
             find_pod: Looks a pod up in the cache; called from another thread.
             preset: What to ask for, and whose series an answer holds.
+            cards: What is known of the nodes' cards; asked from another thread.
             interval: Seconds from the start of one poll to the next.
             freshness: Seconds after which a sample is not used any more.
             metrics: Are told of every poll.
@@ -57,9 +59,11 @@ class Poller:
         self.snapshot = Snapshot()
         self._source = source
         self._find_pod = find_pod
-        self._preset = preset
+        self._queries = {
+            resource: raw_query(preset.measure(resource), window=freshness) for resource in Resource
+        }
+        self._samples = SampleReader(preset=preset, cards=cards, node_of=self._node_of)
         self._interval = interval
-        self._window = f"[{round(freshness * 1000)}ms]"
         self._metrics = metrics
         self._clock = clock
         metrics.watch_age(self.age)
@@ -109,15 +113,19 @@ class Poller:
     async def _read(self) -> Table:
         now = self._clock()
         # Range selectors give raw samples: plain ones would hide how old each of them is.
-        tflops = await self._source.query(self._preset.tflops + self._window, time=now)
-        vram = await self._source.query(self._preset.vram + self._window, time=now)
+        tflops = await self._source.query(self._queries[Resource.TFLOPS], time=now)
+        vram = await self._source.query(self._queries[Resource.VRAM], time=now)
         # In a thread: with ten thousand pods it takes a second, in which requests must be answered too.
         return await asyncio.to_thread(self._make_table, now, tflops, vram)
 
     def _make_table(self, now: float, tflops: Sequence[Series], vram: Sequence[Series]) -> Table:
         drops: Counter[Drop] = Counter()
         samples = {
-            resource: newest_samples(series, resource=resource, identify=self._preset.identify, drops=drops)
+            resource: self._samples.newest(series, resource, drops)
             for resource, series in ((Resource.TFLOPS, tflops), (Resource.VRAM, vram))
         }
         return build_table(samples, find_pod=self._find_pod, now=now, drops=drops)
+
+    def _node_of(self, namespace: str, pod: str) -> str:
+        found = self._find_pod(namespace, pod)
+        return found.spec.node_name if found is not None else ""

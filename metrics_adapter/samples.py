@@ -1,15 +1,18 @@
 """From the metric source's series to the newest sample of each GPU of each pod, if that can be true."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from vgpu.capacity import plausible
+from vgpu.capacity import most_plausible
 from vgpu.prometheus import Series
-from vgpu.slices import Amounts, Resource
-from vgpu.usage_sources import PodGpu
+from vgpu.slices import Resource
+from vgpu.usage_sources import CardLookup, PodGpu, Preset, reading_of
+
+# Counters are read at slightly other times than the clock that they are divided by.
+_MOST_OF_CARD: Final = 1.05
 
 
 class Drop(StrEnum):
@@ -19,8 +22,12 @@ class Drop(StrEnum):
     """The series' labels name no pod."""
     DUPLICATE = "duplicate"
     """Another series of the same GPU of the same pod has a newer sample."""
+    SHARED = "shared"
+    """The series is all use of a card that several pods have."""
+    UNKNOWN_CARD = "unknown_card"
+    """The series gives parts of a card of which nobody knows what it can do."""
     BAD_VALUE = "bad_value"
-    """The newest sample of one of the pod's GPUs is NaN, negative or more than any card can give."""
+    """Of one of the pod's GPUs nothing is known: shared, of an unknown card, NaN, negative, or too much."""
     NO_POD = "no_pod"
     """There is no such pod, or it is not one of ours."""
     OLDER_THAN_POD = "older_than_pod"
@@ -44,46 +51,101 @@ class GpuSample:
     value: float | None
 
 
-_ANY_CARD: Final = Amounts()
-"""The adapter does not know the cluster's cards: the largest that there is counts."""
-
 GpuSamples = Mapping[PodGpu, GpuSample]
 
 
-def newest_samples(
-    series: Iterable[Series],
-    *,
-    resource: Resource,
-    identify: Callable[[Mapping[str, str]], PodGpu | None],
-    drops: Counter[Drop],
-) -> dict[PodGpu, GpuSample]:
-    """The newest sample of each GPU of each pod.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The newest sample of a series; `reading` is which of a preset's names the series has."""
 
-    Several series of one GPU (two scrapers, an exporter that restarted) become the newest sample of them all,
-    and at the same time the largest, so that the order of an answer decides nothing.
+    reading: int
+    sample: GpuSample
+    drop: Drop | None
+
+
+class SampleReader:
+    """Finds the newest sample of each GPU of each pod, in TFLOPS or bytes.
 
     Args:
-        series: Raw samples with their own timestamps, as a range selector gives them.
-        resource: What they measure.
-        identify: Which GPU of which pod a series is of, by its labels.
-        drops: Is counted up, once for each series that is left out.
+        preset: What the series are of.
+        cards: What is known of the nodes' cards.
+        node_of: The name of a pod's node, by namespace and name; empty where there is no such pod.
     """
-    newest: dict[PodGpu, GpuSample] = {}
-    for one in series:
-        if not one.times:
-            continue
-        gpu = identify(one.labels)
-        if gpu is None:
-            drops[Drop.UNIDENTIFIED] += 1
-            continue
-        value = one.values[-1]
-        sample = GpuSample(one.times[-1], value if plausible(resource, value, _ANY_CARD) else None)
-        if gpu in newest:
-            drops[Drop.DUPLICATE] += 1
-            sample = max(sample, newest[gpu], key=_order)
-        newest[gpu] = sample
-    return newest
+
+    def __init__(self, *, preset: Preset, cards: CardLookup, node_of: Callable[[str, str], str]) -> None:
+        self._preset = preset
+        self._cards = cards
+        self._node_of = node_of
+
+    def newest(
+        self, series: Sequence[Series], resource: Resource, drops: Counter[Drop]
+    ) -> dict[PodGpu, GpuSample]:
+        """The newest sample of each GPU of each pod.
+
+        Several series of one GPU (two scrapers, an exporter that restarted) become the newest sample of them
+        all, and at the same time the largest, so that the order of an answer decides nothing. Of several
+        metrics that tell the same of a GPU, the preset's first counts.
+
+        Args:
+            series: Raw samples with their own timestamps, as a range selector gives them.
+            resource: What they measure.
+            drops: Is counted up, once for each series that is left out.
+        """
+        shared = self._shared_cards(series) if self._preset.whole_cards else frozenset()
+        newest: dict[PodGpu, _Found] = {}
+        for one in series:
+            if not one.times:
+                continue
+            gpu = self._preset.identify(one.labels)
+            reading = reading_of(self._preset.measure(resource), one.labels.get("__name__", ""))
+            if gpu is None or reading is None:
+                drops[Drop.UNIDENTIFIED] += 1
+                continue
+            found = self._judge(one, gpu, resource, reading, shared=shared)
+            known = newest.get(gpu)
+            if known is not None and known.reading == reading:
+                drops[Drop.DUPLICATE] += 1
+            newest[gpu] = found if known is None else max(found, known, key=_order)
+        drops.update(found.drop for found in newest.values() if found.drop is not None)
+        return {gpu: found.sample for gpu, found in newest.items()}
+
+    def _judge(
+        self, series: Series, gpu: PodGpu, resource: Resource, reading: int, *, shared: frozenset[str]
+    ) -> _Found:
+        measure = self._preset.measure(resource)
+        node = self._node_of(gpu.namespace, gpu.pod)
+        unknown = GpuSample(series.times[-1], None)
+        if self._preset.whole_cards and (gpu.gpu in shared or self._cards.is_shared(node)):
+            return _Found(reading, unknown, Drop.SHARED)
+        whole = self._cards.whole(self._preset, series.labels, node) if measure.of_card else 1.0
+        if whole is None:
+            return _Found(reading, unknown, Drop.UNKNOWN_CARD)
+        most = most_plausible(resource, self._cards.largest(node))
+        if measure.of_card:
+            most = min(most, _MOST_OF_CARD * whole)
+        value = series.values[-1] * measure.readings[reading].scale * whole
+        return _Found(reading, GpuSample(series.times[-1], value) if 0 <= value <= most else unknown, None)
+
+    def _shared_cards(self, series: Iterable[Series]) -> frozenset[str]:
+        """The cards that several pods have at the same time; one that changes hands is not shared."""
+        spans: defaultdict[str, list[tuple[float, float, tuple[str, str]]]] = defaultdict(list)
+        for one in series:
+            gpu = self._preset.identify(one.labels)
+            if gpu is not None and gpu.gpu and one.times:
+                spans[gpu.gpu].append((one.times[0], one.times[-1], gpu[:2]))
+        return frozenset(card for card, of_card in spans.items() if _overlap(of_card))
 
 
-def _order(sample: GpuSample) -> tuple[float, float]:
-    return sample.time, -1.0 if sample.value is None else sample.value
+def _overlap(spans: list[tuple[float, float, tuple[str, str]]]) -> bool:
+    """Whether spans of different pods overlap."""
+    latest: dict[tuple[str, str], float] = {}
+    for first, last, pod in sorted(spans):
+        if any(first <= end for other, end in latest.items() if other != pod):
+            return True
+        latest[pod] = max(last, latest.get(pod, last))
+    return False
+
+
+def _order(found: _Found) -> tuple[int, float, float]:
+    sample = found.sample
+    return -found.reading, sample.time, -1.0 if sample.value is None else sample.value

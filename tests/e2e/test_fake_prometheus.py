@@ -15,6 +15,8 @@ from devcluster.binaries import Binaries
 from devcluster.processes import Supervisor
 from tests.support.fake_prometheus import FakePrometheus
 from vgpu.prometheus import BadQuery, PrometheusClient, PrometheusError, Series
+from vgpu.slices import Resource
+from vgpu.usage_sources import PRESETS, bulk_query, choose, probe, raw_query, restrictable
 
 START = int(time.time()) - 900
 VALUES = (0.0, 1.5, -2.25, 1e12, 1e21, 1e-7, 17.0, math.nan)
@@ -205,6 +207,21 @@ async def test_the_fake_refuses_a_range_that_prometheus_refuses(
     for client in both:
         with pytest.raises(BadQuery):
             await client.query_range(query, start=START + start, end=START + end, step=step)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+async def test_prometheus_takes_the_queries_of_every_preset(
+    both: tuple[PrometheusClient, PrometheusClient], name: str
+) -> None:
+    own = {"tflops_query": "sum by (pod) (m)", "vram_query": "n"} if name == "custom" else {}
+    preset = choose(name, **own)  # type: ignore[arg-type]  # as settings give them
+    _, real = both
+    for resource in Resource:
+        pods = ["web-0", "a.b"] if restrictable(preset) else []
+        await real.query(probe(preset, resource))
+        await real.query(raw_query(preset.measure(resource), window=60))
+        query = bulk_query(preset, resource, window=60, sample="mean", pods=pods)
+        await real.query_range(query, start=START, end=START + 600, step=60)
 
 
 async def test_the_samples_have_holes_and_ends(both: tuple[PrometheusClient, PrometheusClient]) -> None:

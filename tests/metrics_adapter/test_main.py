@@ -16,11 +16,12 @@ from metrics_adapter.errors import FrontProxyUnknown, RegistrationRefused
 from metrics_adapter.main import serve
 from metrics_adapter.settings import AdapterSettings
 from tests.support.adapter import authentication_config_map, front_proxy_ca, pod_object, proxy_client
+from tests.support.builders import node
 from tests.support.fake_kube import FakeKube
 from tests.support.fake_prometheus import FakePrometheus
 from tests.support.waiting import until
 from vgpu.kube.errors import ApiUnreachable
-from vgpu.kube.resources import API_SERVICES, CONFIG_MAPS, PODS, SERVICES
+from vgpu.kube.resources import API_SERVICES, CONFIG_MAPS, NODES, PODS, SERVICES
 from vgpu.prometheus import BadQuery
 
 TFLOPS = "tf_worker_usage_compute_tflops"
@@ -306,3 +307,25 @@ async def test_a_cluster_that_does_not_answer_ends_the_start_with_its_address() 
         error = await failure_of(made.settings(startup_timeout=0.3))
         assert isinstance(error, ApiUnreachable)
         assert url in str(error)
+
+
+async def test_parts_of_a_card_are_served_by_the_card_of_the_pods_node(tmp_path: Path) -> None:
+    async with world() as made:
+        made.kube.put(NODES, node("node", product="NVIDIA-L4"))
+        made.kube.put(PODS, pod_object("web", created=time.time() - 600))
+        labels = {"namespace": "default", "pod": "web", "device_uuid": "GPU-0"}
+        name = "hami_container_device_utilization_ratio"
+        made.prometheus.add(name, labels, [(time.time() - 0.1, 5.0)])
+        async with made.adapter(tmp_path, preset="hami") as session:
+            await eventually(session, UTILIZATION, {"web": "60500m"})
+
+
+async def test_a_pod_on_a_node_that_shares_its_cards_has_no_value(tmp_path: Path) -> None:
+    async with world() as made:
+        for name, product in (("alone", "NVIDIA-L4"), ("shared", "NVIDIA-L4-SHARED")):
+            made.kube.put(NODES, node(name, product=product))
+            made.kube.put(PODS, pod_object(name, created=time.time() - 600, node=name))
+            labels = {"namespace": "default", "pod": name, "UUID": name, "modelName": "NVIDIA L4"}
+            made.prometheus.add("DCGM_FI_DEV_GPU_UTIL", labels, [(time.time() - 0.1, 5.0)])
+        async with made.adapter(tmp_path, preset="dcgm") as session:
+            await eventually(session, UTILIZATION, {"alone": "60500m"})

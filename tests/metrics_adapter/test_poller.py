@@ -4,16 +4,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
 from prometheus_client import CollectorRegistry
 
+from metrics_adapter.cards import any_cards
 from metrics_adapter.metrics import AdapterMetrics
 from metrics_adapter.poller import Poller
 from tests.support.adapter import NOW, gated_pod
 from tests.support.fake_prometheus import FakePrometheus
+from tests.support.usage import cards
 from tests.support.waiting import until
+from vgpu.capacity import Card
+from vgpu.gpu_peaks import load_models
 from vgpu.kube.objects import Pod
 from vgpu.prometheus import PrometheusClient
-from vgpu.usage_sources import TENSORFUSION
+from vgpu.usage_sources import HAMI, TENSORFUSION, Preset, choose
 
 TFLOPS = "tf_worker_usage_compute_tflops"
 VRAM = "tf_worker_usage_memory_bytes"
@@ -45,14 +50,19 @@ class Setup:
 
 
 @asynccontextmanager
-async def setup(*, interval: float = 10) -> AsyncIterator[Setup]:
+async def setup(*, interval: float = 10, preset: Preset = TENSORFUSION) -> AsyncIterator[Setup]:
     registry = CollectorRegistry()
-    async with FakePrometheus() as prometheus, PrometheusClient(prometheus.url, timeout=5) as source:
+    l4 = cards({"node": Card("NVIDIA-L4", 121_000, 24 * 2**30)})
+    async with (
+        FakePrometheus() as prometheus,
+        PrometheusClient(prometheus.url, timeout=5, retries=0) as source,
+    ):
         pods: dict[str, Pod] = {}
         poller = Poller(
             source=source,
             find_pod=lambda namespace, name: pods.get(name),
-            preset=TENSORFUSION,
+            preset=preset,
+            cards=l4 if preset.needs_cards else any_cards(load_models()),
             interval=interval,
             freshness=60,
             metrics=AdapterMetrics(registry),
@@ -124,6 +134,34 @@ async def test_a_poll_is_two_queries_however_many_pods_there_are() -> None:
             f"{TFLOPS}[60000ms]",
             f"{VRAM}[60000ms]",
         ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels"),
+    [
+        ("hami_container_device_utilization_ratio", {"namespace": "default", "pod": "a", "device_uuid": "G"}),
+        (
+            "Device_utilization_desc_of_container",
+            {"podnamespace": "default", "podname": "a", "deviceuuid": "G"},
+        ),
+    ],
+)
+async def test_a_preset_of_two_names_is_still_one_query(metric: str, labels: dict[str, str]) -> None:
+    async with setup(preset=HAMI) as made:
+        made.pods["a"] = gated_pod("a")
+        made.prometheus.add(metric, labels, [(NOW - 5, 5.0)])
+        await made.poller.poll()
+        assert made.values() == {"a": "60500m"}
+        assert len(made.prometheus.requests) == 2
+
+
+async def test_an_operators_own_expression_is_evaluated_over_the_freshness() -> None:
+    preset = choose("custom", tflops_query="max by (namespace, pod) (used) * 2", vram_query="memory")
+    async with setup(preset=preset) as made:
+        made.pods["a"] = gated_pod("a")
+        made.prometheus.add("used", {"namespace": "default", "pod": "a", "x": "1"}, [(NOW - 20, 2.0)])
+        await made.poller.poll()
+        assert made.values() == {"a": "40"}
 
 
 async def test_a_failed_poll_keeps_the_old_table_and_says_that_it_is_failing() -> None:

@@ -6,11 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_adapter.samples import Drop, GpuSample, newest_samples
+from metrics_adapter.cards import any_cards
+from metrics_adapter.samples import Drop, GpuSample, SampleReader
 from tests.support.adapter import gpu
+from tests.support.usage import cards
+from vgpu.capacity import Card
+from vgpu.gpu_peaks import load_models
 from vgpu.prometheus import Series
 from vgpu.slices import Resource
-from vgpu.usage_sources import TENSORFUSION, PodGpu
+from vgpu.usage_sources import DCGM, HAMI, TENSORFUSION, CardLookup, PodGpu, Preset
+
+ANY = any_cards(load_models())
+ON_L4 = cards({"node": Card("NVIDIA-L4", 121_000, 24 * 2**30)})
+A100 = "NVIDIA A100-SXM4-80GB"
+PROF, DEV = "DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_DEV_GPU_UTIL"
 
 
 def series(*points: tuple[float, float], pod: str = "a", uuid: str = "GPU-0", **labels: str) -> Series:
@@ -22,11 +31,24 @@ def series(*points: tuple[float, float], pod: str = "a", uuid: str = "GPU-0", **
 
 
 def newest(
-    *found: Series, resource: Resource = Resource.TFLOPS
+    *found: Series,
+    resource: Resource = Resource.TFLOPS,
+    preset: Preset = TENSORFUSION,
+    known: CardLookup = ANY,
 ) -> tuple[dict[PodGpu, GpuSample], Counter[Drop]]:
     drops: Counter[Drop] = Counter()
-    samples = newest_samples(found, resource=resource, identify=TENSORFUSION.identify, drops=drops)
+    reader = SampleReader(preset=preset, cards=known, node_of=lambda *_: "node")
+    samples = reader.newest(found, resource, drops)
     return samples, +drops
+
+
+def dcgm(*points: tuple[float, float], name: str = PROF, pod: str = "a", **labels: str) -> Series:
+    more = {"__name__": name, "UUID": "GPU-0", "modelName": A100, **labels}
+    return series(*points, pod=pod, uuid="", **more)
+
+
+def values(found: dict[PodGpu, GpuSample]) -> list[float | None]:
+    return [sample.value for sample in found.values()]
 
 
 def test_the_newest_of_the_raw_samples_counts() -> None:
@@ -91,6 +113,71 @@ def test_a_series_that_names_no_pod_is_dropped_and_counted() -> None:
 
 def test_a_series_without_samples_is_nothing() -> None:
     assert newest(series()) == ({}, Counter())
+
+
+def test_parts_of_a_card_count_by_the_nodes_card() -> None:
+    found = series(
+        (10, 50.0), uuid="", device_uuid="GPU-0", __name__="hami_container_device_utilization_ratio"
+    )
+    samples, drops = newest(found, preset=HAMI, known=ON_L4)
+    assert values(samples) == [60.5]
+    assert not drops
+
+
+def test_parts_of_a_card_that_nobody_knows_are_unknown_and_counted() -> None:
+    found = series((10, 50.0), __name__="hami_container_device_utilization_ratio")
+    samples, drops = newest(found, preset=HAMI)
+    assert values(samples) == [None]
+    assert drops == {Drop.UNKNOWN_CARD: 1}
+
+
+def test_a_mig_instance_counts_by_its_share_of_the_series_own_model() -> None:
+    samples, _ = newest(dcgm((10, 0.5), GPU_I_PROFILE="1g.10gb", GPU_I_ID="7"), preset=DCGM)
+    assert values(samples) == [pytest.approx(312 / 14)]
+
+
+def test_more_than_the_whole_card_is_not_believed() -> None:
+    samples, _ = newest(dcgm((10, 1.06)), preset=DCGM)
+    assert values(samples) == [None]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_metrics_the_one_that_tells_more_counts_and_the_other_where_it_is_missing(order: int) -> None:
+    both = [dcgm((10, 0.5)), dcgm((20, 90.0), name=DEV), dcgm((20, 25.0), name=DEV, UUID="GPU-1")]
+    samples, drops = newest(*both[::order], preset=DCGM)
+    assert {gpu.gpu: sample.value for gpu, sample in samples.items()} == {"GPU-0": 156.0, "GPU-1": 78.0}
+    assert not drops
+
+
+def test_memory_in_mebibytes_becomes_bytes() -> None:
+    found = dcgm((10, 1024.0), name="DCGM_FI_DEV_FB_USED")
+    assert values(newest(found, preset=DCGM, resource=Resource.VRAM)[0]) == [2.0**30]
+
+
+def test_a_metric_that_was_not_asked_for_is_dropped() -> None:
+    assert newest(dcgm((10, 1.0), name="DCGM_FI_DEV_POWER_USAGE"), preset=DCGM) == (
+        {},
+        Counter({Drop.UNIDENTIFIED: 1}),
+    )
+
+
+def test_a_card_that_several_pods_have_at_once_says_nothing_of_either() -> None:
+    both = [dcgm((10, 0.5), (20, 0.5)), dcgm((15, 0.5), (25, 0.5), pod="b")]
+    samples, drops = newest(*both, preset=DCGM)
+    assert values(samples) == [None, None]
+    assert drops == {Drop.SHARED: 2}
+
+
+def test_a_card_that_changes_hands_is_not_shared() -> None:
+    samples, drops = newest(dcgm((10, 0.5), (20, 0.5)), dcgm((25, 0.25), pod="b"), preset=DCGM)
+    assert values(samples) == [156.0, 78.0]
+    assert not drops
+
+
+def test_on_a_node_that_shares_its_cards_no_series_is_believed() -> None:
+    samples, drops = newest(dcgm((10, 0.5)), preset=DCGM, known=cards(shared=frozenset({"node"})))
+    assert values(samples) == [None]
+    assert drops == {Drop.SHARED: 1}
 
 
 @given(

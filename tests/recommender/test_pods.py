@@ -1,5 +1,6 @@
-"""Which pod's template counts while a Deployment has pods of several."""
+"""Which pod's template counts while a Deployment has pods of several, and when a pod has ended."""
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from recommender.owners import OwnerLookup
 from recommender.pods import PodIndex
 from tests.support import builders
 from tests.support.fake_kube import FakeKube
+from tests.support.usage import tracked
 from vgpu.kube.objects import Pod
 from vgpu.kube.resources import REPLICA_SETS
 
@@ -110,3 +112,18 @@ async def test_a_replica_set_that_is_gone_is_not_the_latest() -> None:
 async def test_without_pods_nothing_decides() -> None:
     async with rollout() as there:
         assert await there.deciding() is None
+
+
+def test_a_pod_that_is_not_finished_has_no_end() -> None:
+    assert tracked().ended == math.inf
+
+
+def test_a_finished_pod_ended_with_its_last_container() -> None:
+    ended = [
+        tracked(phase=phase, finished_at="1970-01-01T00:01:40Z").ended for phase in ("Succeeded", "Failed")
+    ]
+    assert ended == [100, 100]
+
+
+def test_of_a_finished_pod_that_does_not_say_when_it_ended_nothing_can_be_believed() -> None:
+    assert tracked(phase="Failed").ended == -math.inf

@@ -32,6 +32,7 @@ def pod_object(
     created: float = NOW - 3600,
     started: float | None = None,
     deleting: bool = False,
+    node: str = "node",
 ) -> dict[str, Any]:
     """A gated pod as kube-apiserver has it; `tflops` and `vram` are its requests for one GPU."""
     requests = {TFLOPS_REQUEST: tflops, VRAM_REQUEST: vram}
@@ -49,7 +50,7 @@ def pod_object(
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata,
-        "spec": {"nodeName": "node", "containers": [{"name": "main"}]},
+        "spec": {"nodeName": node, "containers": [{"name": "main"}]},
         "status": status,
     }
 

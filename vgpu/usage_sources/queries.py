@@ -68,12 +68,12 @@ def raw_query(measure: Measure, *, window: float) -> str:
     return f'{{__name__=~"{"|".join(name[0] for name in names if name)}"}}[{milliseconds}ms]'
 
 
-def reading_of(measure: Measure, metric: str) -> int:
-    """Which of a measure's readings a raw series is of, by its metric name."""
+def reading_of(measure: Measure, metric: str) -> int | None:
+    """Which of a measure's readings a raw series is of, by its metric's name; None where it is of none."""
     if len(measure.readings) == 1:
         return 0
     names = [reading.selector for reading in measure.readings]
-    return next(index for index, name in enumerate(names) if name and name[0] == metric)
+    return next((index for index, name in enumerate(names) if name and name[0] == metric), None)
 
 
 def restrictable(preset: Preset) -> bool:
