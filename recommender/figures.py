@@ -4,14 +4,13 @@ Amounts are kept in whole milli-TFLOPS and bytes, as everywhere inside, and show
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import compress
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from recommender.buckets import FloatArray
+from recommender.estimation import Estimation
 from recommender.exposition import ABSENT, BoolArray, Family, IntArray, column, label_set, ones
 from recommender.figure_columns import COLUMNS, CONFIDENCE, ESTIMATED, REPORTED, RULE, SAMPLES, Kind, index_of
 from recommender.figure_totals import TOTALS, Picture, totals
@@ -23,45 +22,6 @@ _FIRST_PLACES: Final = 64
 _NOTHING: Final = VgpuSlice()
 
 _ESTIMATED_KINDS: Final = (Kind.TARGET, Kind.LOWER_BOUND, Kind.UPPER_BOUND)
-
-
-class Estimation(Protocol):
-    """What is needed of the estimates of n workloads; arrays have shape (n,)."""
-
-    @property
-    def keys(self) -> Sequence[WorkloadKey]:
-        """The workloads, none of them twice."""
-        ...
-
-    @property
-    def target(self) -> Mapping[Resource, FloatArray]:
-        """Milli-TFLOPS or bytes, as of the other two."""
-        ...
-
-    @property
-    def lower(self) -> Mapping[Resource, FloatArray]:
-        """The lower bounds."""
-        ...
-
-    @property
-    def upper(self) -> Mapping[Resource, FloatArray]:
-        """The upper bounds."""
-        ...
-
-    @property
-    def empty(self) -> Mapping[Resource, BoolArray]:
-        """Whether a resource has no samples; its amounts then mean nothing."""
-        ...
-
-    @property
-    def confidence(self) -> FloatArray:
-        """How far the bounds can be trusted."""
-        ...
-
-    @property
-    def samples(self) -> npt.NDArray[np.int64]:
-        """TFLOPS samples."""
-        ...
 
 
 class WorkloadFigures:
@@ -113,11 +73,17 @@ class WorkloadFigures:
             self._values[REPORTED, place] = figures
             self._waiting[place] = waiting
             self._reported[place] = True
+            self._unreported.discard(key)
             self._rule(place, key, rule)
 
     def estimated(self, estimation: Estimation) -> None:
-        """Show what usage says of workloads, once each of them has been reported; the others stay."""
+        """Show what usage says of workloads, once each of them has been reported; the others stay.
+
+        What it says of workloads that have not been reported waits for that until the next estimation.
+        """
         with self._lock:
+            for key in self._unreported.difference(estimation.keys):
+                self._free(key)
             places = [self._place(key) for key in estimation.keys]
             for resource in Resource:
                 amounts = (estimation.target, estimation.lower, estimation.upper)
@@ -135,8 +101,6 @@ class WorkloadFigures:
                 if place is None:
                     continue
                 self._values[ESTIMATED, place] = ABSENT
-                if not self._reported[place]:
-                    self._free(key)
 
     def forget(self, key: WorkloadKey) -> None:
         """Show nothing any more of a workload that is no more."""
@@ -164,6 +128,7 @@ class WorkloadFigures:
 
     def _begin(self) -> None:
         self._places: dict[WorkloadKey, int] = {}
+        self._unreported: set[WorkloadKey] = set()
         self._free_places: list[int] = []
         self._label_sets: list[str] = []
         self._rules: dict[int, str] = {}
@@ -195,6 +160,7 @@ class WorkloadFigures:
             self._label_sets.append(labels)
             self._grow()
         self._places[key] = place
+        self._unreported.add(key)
         return place
 
     def _grow(self) -> None:
@@ -208,6 +174,7 @@ class WorkloadFigures:
 
     def _free(self, key: WorkloadKey) -> None:
         place = self._places.pop(key)
+        self._unreported.discard(key)
         self._values[:, place] = ABSENT
         self._waiting[place] = self._reported[place] = False
         self._label_sets[place] = ""

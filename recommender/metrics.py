@@ -7,9 +7,6 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from recommender.estimators import Estimate
-from recommender.keys import WorkloadKey
-from vgpu.slices import Resource, VgpuSlice
 from vgpu.telemetry import LateGauge
 
 _PREFIX: Final = "vgpu_recommender"
@@ -34,13 +31,12 @@ class RecommenderMetrics:
         self._leadership()
 
     def watch(
-        self, *, workloads: Callable[[], int], pods: Callable[[], int], queue: Callable[[], int] | None = None
+        self, *, workloads: Callable[[], int], pods: Callable[[], int], queue: Callable[[], int]
     ) -> None:
         """Have the numbers of workloads and pods, and of those that wait, counted whenever somebody asks."""
         self.workloads.set_function(workloads)
         self.pods.set_function(pods)
-        if queue is not None:
-            self.queue.set_function(queue)
+        self.queue.set_function(queue)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -63,15 +59,6 @@ class RecommenderMetrics:
             self.checkpoint_generation,
         ):
             known.clear()
-
-    def set_recommendation(self, key: WorkloadKey, recommendation: VgpuSlice | None) -> None:
-        """Nothing any more: `WorkloadFigures.show` does it."""
-
-    def set_estimate(self, key: WorkloadKey, resource: Resource, estimate: Estimate | None) -> None:
-        """Nothing any more: `WorkloadFigures.estimated` does it."""
-
-    def forget(self, key: WorkloadKey) -> None:
-        """Nothing any more: `WorkloadFigures.forget` does it."""
 
     def _work(self) -> None:
         self.workloads = self._gauge("workloads", "TensorFusionWorkloads that are looked after")
@@ -111,7 +98,9 @@ class RecommenderMetrics:
             "clock_put_right", "Times that the clock was found behind usage that had been read"
         )
         self.backfill_chunks = self._counter(
-            "backfill_chunks", "Stretches of the past that were read for new workloads", "outcome"
+            "backfill_chunks",
+            "Stretches of the past that were asked for on behalf of new workloads",
+            "outcome",
         )
         self.backfill_pending = self._gauge(
             "backfill_pending_workloads", "Workloads of which the past is still to be read"

@@ -1,12 +1,11 @@
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from prometheus_client.parser import text_string_to_metric_families
 
 from recommender.buckets import FloatArray
+from recommender.estimation import Estimation
 from recommender.figures import WorkloadFigures
 from recommender.keys import WorkloadKey
 from vgpu.slices import Amounts, Resource, VgpuSlice
@@ -19,46 +18,29 @@ RECOMMENDED = VgpuSlice(Amounts(34_811, 2**32), Amounts(139_244, 2**32))
 TFLOPS, VRAM = Resource.TFLOPS, Resource.VRAM
 
 
-@dataclass(frozen=True)
-class Estimated:
-    """What usage says, the same of every workload but for what a test gives."""
+AMOUNTS = {TFLOPS: (3510, 3504, 6318), VRAM: (2**31, 2**30, 2**32)}
 
-    keys: tuple[WorkloadKey, ...]
-    amounts: Mapping[Resource, tuple[int, int, int]] = field(
-        default_factory=lambda: {TFLOPS: (3510, 3504, 6318), VRAM: (2**31, 2**30, 2**32)}
+
+def estimated(*keys: WorkloadKey, amounts: Mapping[Resource, tuple[int, int, int]] = AMOUNTS) -> Estimation:
+    """What usage says, the same of every workload: target, lower and upper bound of each resource."""
+    count = len(keys)
+
+    def column(index: int) -> Mapping[Resource, FloatArray]:
+        return {each: np.full(count, float(amounts.get(each, (0, 0, 0))[index])) for each in Resource}
+
+    return Estimation(
+        keys=keys,
+        positions={key: index for index, key in enumerate(keys)},
+        target=column(0),
+        lower=column(1),
+        upper=column(2),
+        empty={each: np.full(count, each not in amounts) for each in Resource},
+        confidence=np.full(count, 1.25),
+        samples=np.full(count, 1800, np.int64),
+        first=np.zeros(count),
+        shares=np.full((count, 4), np.nan),
+        preallocated=np.zeros(count, np.bool_),
     )
-    sure: float = 1.25
-    taken: int = 1800
-
-    def _column(self, index: int) -> Mapping[Resource, FloatArray]:
-        none = (0, 0, 0)
-        return {
-            each: np.full(len(self.keys), float(self.amounts.get(each, none)[index])) for each in Resource
-        }
-
-    @property
-    def target(self) -> Mapping[Resource, FloatArray]:
-        return self._column(0)
-
-    @property
-    def lower(self) -> Mapping[Resource, FloatArray]:
-        return self._column(1)
-
-    @property
-    def upper(self) -> Mapping[Resource, FloatArray]:
-        return self._column(2)
-
-    @property
-    def empty(self) -> Mapping[Resource, npt.NDArray[np.bool_]]:
-        return {each: np.full(len(self.keys), each not in self.amounts) for each in Resource}
-
-    @property
-    def confidence(self) -> FloatArray:
-        return np.full(len(self.keys), self.sure)
-
-    @property
-    def samples(self) -> npt.NDArray[np.int64]:
-        return np.full(len(self.keys), self.taken, np.int64)
 
 
 def show(figures: WorkloadFigures, key: WorkloadKey = WEB, **given: Any) -> None:
@@ -108,7 +90,7 @@ def test_a_report_shows_request_limit_and_recommendation_in_tflops_and_bytes() -
 def test_estimates_of_a_pass_are_shown_with_what_they_rest_on() -> None:
     figures = WorkloadFigures()
     show(figures, own=VgpuSlice(), recommendation=None)
-    figures.estimated(Estimated((WEB,)))
+    figures.estimated(estimated(WEB))
     assert of_web(figures) == {
         "applied_replicas": 2,
         "target_tflops": 3.51,
@@ -125,8 +107,8 @@ def test_estimates_of_a_pass_are_shown_with_what_they_rest_on() -> None:
 def test_of_a_resource_without_samples_no_estimate_is_shown() -> None:
     figures = WorkloadFigures()
     show(figures)
-    figures.estimated(Estimated((WEB,)))
-    figures.estimated(Estimated((WEB,), amounts={VRAM: (2, 1, 3)}))
+    figures.estimated(estimated(WEB))
+    figures.estimated(estimated(WEB, amounts={VRAM: (2, 1, 3)}))
     assert "target_tflops" not in of_web(figures)
     assert of_web(figures)["target_vram_bytes"] == 2
 
@@ -155,26 +137,41 @@ def test_a_later_report_takes_the_place_of_the_earlier_one() -> None:
 
 def test_estimates_are_not_shown_before_the_workload_is_reported() -> None:
     figures = WorkloadFigures()
-    figures.estimated(Estimated((WEB, CHAT)))
+    figures.estimated(estimated(WEB, CHAT))
     assert of_web(figures) == {}
     show(figures)
     assert of_web(figures)["target_tflops"] == 3.51
     assert len(figures) == 1
 
 
+def test_estimates_of_workloads_that_are_never_reported_do_not_pile_up() -> None:
+    figures = WorkloadFigures()
+    for index in range(300):
+        figures.estimated(estimated(WorkloadKey("gone", f"w{index}")))
+    show(figures)
+    assert len(figures._label_sets) == 2
+
+
+def test_an_estimation_of_no_workloads_changes_nothing() -> None:
+    figures = WorkloadFigures()
+    show(figures)
+    figures.estimated(estimated())
+    assert of_web(figures)["request_tflops"] == 10
+
+
 def test_estimates_of_some_workloads_leave_the_others_as_they_are() -> None:
     figures = WorkloadFigures()
     for key in (WEB, CHAT):
         show(figures, key)
-    figures.estimated(Estimated((WEB, CHAT)))
-    figures.estimated(Estimated((CHAT,), amounts={TFLOPS: (7000, 1, 9000)}))
+    figures.estimated(estimated(WEB, CHAT))
+    figures.estimated(estimated(CHAT, amounts={TFLOPS: (7000, 1, 9000)}))
     assert scraped(figures)["vgpu_workload_target_tflops"] == {WEB: 3.51, CHAT: 7.0}
 
 
 def test_estimates_whose_history_is_gone_are_shown_no_longer() -> None:
     figures = WorkloadFigures()
     show(figures)
-    figures.estimated(Estimated((WEB, CHAT)))
+    figures.estimated(estimated(WEB, CHAT))
     figures.forget_estimates([WEB, CHAT, WorkloadKey("a", "stranger")])
     assert of_web(figures).keys().isdisjoint({"target_tflops", "confidence_ratio", "samples_total"})
     assert of_web(figures)["request_tflops"] == 10
@@ -183,7 +180,7 @@ def test_estimates_whose_history_is_gone_are_shown_no_longer() -> None:
 def test_a_workload_that_is_no_more_leaves_nothing_to_the_next_in_its_place() -> None:
     figures = WorkloadFigures()
     show(figures, rule="night", waiting=True)
-    figures.estimated(Estimated((WEB,)))
+    figures.estimated(estimated(WEB))
     figures.forget(WEB)
     figures.forget(WEB)
     assert of_web(figures) == {}
@@ -217,7 +214,7 @@ def test_a_replica_that_leads_no_longer_shows_no_workload() -> None:
 def test_a_scrape_shows_one_moment_whatever_changes_while_it_is_sent() -> None:
     figures = WorkloadFigures()
     show(figures, rule="night")
-    figures.estimated(Estimated((WEB,)))
+    figures.estimated(estimated(WEB))
     chunks = figures.exposition()
     before = [next(chunks)]
     show(figures, own=VgpuSlice(), recommendation=None, rule=None)
@@ -230,7 +227,7 @@ def test_a_scrape_shows_one_moment_whatever_changes_while_it_is_sent() -> None:
 def test_numbers_over_all_workloads_can_be_had_alone() -> None:
     figures = WorkloadFigures(each=False)
     show(figures, rule="night")
-    figures.estimated(Estimated((WEB,)))
+    figures.estimated(estimated(WEB))
     told = scraped(figures)
     assert not [name for name in told if name.startswith("vgpu_workload_")]
     assert told["vgpu_workloads_known"] == {(): 1}
@@ -271,9 +268,7 @@ def test_workloads_outside_of_their_bounds_are_counted_by_side() -> None:
     show(figures, recommendation=None)
     show(figures, CHAT, recommendation=RECOMMENDED.with_resource(TFLOPS, request=3504, limit=4000))
     show(figures, WorkloadKey("team", "new"))
-    figures.estimated(
-        Estimated((WEB, CHAT), amounts={TFLOPS: (3510, 3504, 6318), VRAM: (2**34, 2**33, 2**35)})
-    )
+    figures.estimated(estimated(WEB, CHAT, amounts={TFLOPS: (3510, 3504, 6318), VRAM: (2**34, 2**33, 2**35)}))
     assert scraped(figures)["vgpu_workloads_outside_bounds"] == {
         ("tflops", "below"): 0,
         ("tflops", "above"): 1,
@@ -285,7 +280,7 @@ def test_workloads_outside_of_their_bounds_are_counted_by_side() -> None:
 def test_every_family_that_is_shown_is_among_those_that_there_can_be() -> None:
     figures = WorkloadFigures()
     show(figures, rule="night")
-    figures.estimated(Estimated((WEB,)))
+    figures.estimated(estimated(WEB))
     told = scraped(figures)
     assert set(told) == {family.name for family in WorkloadFigures.families()}
     labels = {family.name: len(family.labels) for family in WorkloadFigures.families()}
