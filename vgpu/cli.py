@@ -1,4 +1,4 @@
-"""The command `vgpu-autoscaler`: the three services, and the development cluster."""
+"""The command `vgpu-autoscaler`: the three services, the simulation, and the development cluster."""
 
 import asyncio
 import logging
@@ -38,6 +38,12 @@ def _metrics_adapter() -> click.Command:
     return service_command("metrics-adapter", run)
 
 
+def _simulate() -> click.Command:
+    from recommender.simulation.command import simulate  # noqa: PLC0415 - as above
+
+    return simulate
+
+
 def _cluster() -> click.Command:
     from devcluster.commands import cluster  # noqa: PLC0415 - needs packages that a service does without
 
@@ -54,6 +60,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "recommender": (_recommender, "Turn usage into recommendations; keep workloads and HPAs in step."),
     "webhook": (_webhook, "Write recommendations and cron rules onto pods as they are created."),
     "metrics-adapter": (_metrics_adapter, "Serve GPU metrics to HorizontalPodAutoscalers and kubectl."),
+    "simulate": (_simulate, "Try a profile on recorded usage, without a cluster."),
     "cluster": (_cluster, "Keep a real control plane running on this machine."),
     "demo": (_demo, "Start everything on this machine and tell the story live."),
 }
@@ -93,8 +100,8 @@ class Commands(click.Group):
         """Run a subcommand; any error becomes one message on stderr and an exit code."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click ends quietly where nobody reads on, as after `| head`
         except Exception as error:  # noqa: BLE001 - the outermost frame: nothing is left to catch it
             leaves = list(_leaves(error))
             notes = [note for each in (error, *leaves) for note in getattr(each, "__notes__", ())]

@@ -78,7 +78,7 @@ def failing_with(monkeypatch: pytest.MonkeyPatch, error: Exception, *arguments: 
 def test_the_help_lists_every_subcommand() -> None:
     result = call("--help")
     assert result.exit_code == 0
-    assert all(name in result.stdout for name in (*SERVICES, "cluster", "demo"))
+    assert all(name in result.stdout for name in (*SERVICES, "simulate", "cluster", "demo"))
 
 
 def test_the_version_is_shown() -> None:
@@ -211,6 +211,21 @@ def test_an_unexpected_error_is_named_and_its_traceback_logged(monkeypatch: pyte
     assert result.exit_code == ExitCode.FAILURE
     assert "KeyError" in json.loads(line)["exception"]
     assert message == "Error: unexpected KeyError: 'spec'"
+
+
+def test_output_that_nobody_reads_on_is_no_error() -> None:
+    lines = "\n".join(f"{60 * index},a,1,1" for index in range(2000))
+    program = (
+        "import sys; from vgpu import cli; cli.main(['simulate', '-', '--all-steps', '--output', 'csv'])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, told = process.communicate(f"timestamp,pod,tflops,vram_bytes\n{lines}\n".encode(), timeout=30)
+    assert b"Error" not in told
+    assert b"Traceback" not in told
 
 
 def test_a_missing_package_of_the_development_cluster_says_what_to_install(
