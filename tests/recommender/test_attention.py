@@ -14,7 +14,6 @@ from recommender.attention import Attention
 from recommender.configurations import Configurations
 from recommender.estimation import Estimation, empty_estimation
 from recommender.estimators import Estimate
-from recommender.histories import Histories
 from recommender.keys import WorkloadKey
 from recommender.preallocation import holds
 from recommender.status import status_patch, wanted_status
@@ -69,7 +68,6 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.judge = Judge(
-            histories=Histories(half_life=86_400, peak_window=86_400, now=NOW),
             configurations=Configurations(),
             cap=lambda *_: Amounts(tflops=300_000, vram=80 * GIB),
             newest_pod=lambda _: None,

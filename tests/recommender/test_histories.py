@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -215,6 +217,13 @@ def test_a_pod_that_is_gone_opens_a_new_window_when_its_uid_comes_again() -> Non
     assert subject.snapshot(written=NOW, cursor=None).peaks.uids == ()
 
 
+def test_pods_that_went_unseen_in_a_restart_are_forgotten() -> None:
+    after = histories(WEB)
+    after.restore(filled().snapshot(written=NOW, cursor=NOW))
+    after.forget_other_pods({tracked(WEB).uid})
+    assert after.snapshot(written=NOW, cursor=NOW).peaks.uids == (tracked(WEB).uid,)
+
+
 # Checkpoints
 
 
@@ -287,6 +296,17 @@ def test_a_saved_history_is_not_added_to_another_of_the_same_workload() -> None:
 def test_histories_of_another_half_life_are_refused() -> None:
     with pytest.raises(ValueError, match="half-life of 86400 s"):
         histories(half_life=3600).restore(filled().snapshot(written=NOW, cursor=NOW))
+
+
+def test_histories_that_cannot_be_taken_up_leave_nothing() -> None:
+    """A pod with windows in two places, as after it went over to another workload."""
+    after = histories(WEB)
+    after.feed(usage(vram=[minutes(tracked(WEB), 1e9)]))
+    snapshot = filled().snapshot(written=NOW, cursor=NOW).select(lambda key: key == OTHER)
+    uids = replace(snapshot.peaks, uids=(tracked(WEB).uid,))
+    with pytest.raises(ValueError, match="windows"):
+        after.restore(replace(snapshot, peaks=uids))
+    assert OTHER not in after
 
 
 def test_windows_of_another_length_are_not_gone_on_with() -> None:

@@ -7,14 +7,13 @@ import pytest
 from recommender.configurations import Configurations
 from recommender.estimation import Evidence
 from recommender.estimators import Estimate
-from recommender.histories import Histories
 from recommender.keys import WorkloadKey
 from recommender.pods import TrackedPod
 from recommender.preallocation import Shares
 from recommender.standing import Published
 from recommender.verdicts import Judge, Verdict, read_published
 from tests.support import builders
-from tests.support.using import GIB, minutes, tracked, usage
+from tests.support.using import GIB
 from vgpu.annotations import VRAM_PREALLOCATED
 from vgpu.naming import Owner
 from vgpu.slices import Amounts, Resource, VgpuSlice
@@ -28,21 +27,8 @@ RULE = builders.cron_rule("night", start="0 22 * * *", end="0 6 * * *")
 WEB = WorkloadKey("default", "web")
 
 
-def no_histories() -> Histories:
-    return Histories(half_life=86_400, peak_window=86_400, now=NOW)
-
-
-def judge(
-    *,
-    histories: Histories | None = None,
-    newest_pod: Callable[[WorkloadKey], TrackedPod | None] = lambda _: None,
-) -> Judge:
-    return Judge(
-        histories=no_histories() if histories is None else histories,
-        configurations=Configurations(),
-        cap=lambda *_: Amounts(),
-        newest_pod=newest_pod,
-    )
+def judge(*, newest_pod: Callable[[WorkloadKey], TrackedPod | None] = lambda _: None) -> Judge:
+    return Judge(configurations=Configurations(), cap=lambda *_: Amounts(), newest_pod=newest_pod)
 
 
 def judged(
@@ -100,26 +86,13 @@ def test_an_estimate_of_too_few_samples_is_not_told(before: VgpuSlice | None) ->
 
 
 def test_a_workload_is_judged_by_its_samples_and_its_configuration() -> None:
-    histories = no_histories()
-    subject = judge(histories=histories)
+    subject = judge()
     live = builders.workload_struct(auto_scaling_config={"autoSetResources": {"minSamples": 3}})
-    assert subject.judge(live, NOW).recommendation is None
-    histories.feed(usage(tflops=[minutes(tracked(WEB), *[100.0] * 3, begin=NOW - 180)], until=NOW))
-    verdict = subject.judge(live, NOW)
-    assert verdict.evidence.samples == 3
-    assert subject.estimate_all().evidence(WEB) == verdict.evidence
-    assert verdict.estimates.keys() == {Resource.TFLOPS}
-
-
-def test_a_workload_that_is_no_more_is_estimated_no_more_and_keeps_its_history_while_it_has_pods() -> None:
-    histories = no_histories()
-    subject = judge(histories=histories)
-    subject.configure(builders.workload_struct(), NOW)
-    histories.feed(usage(tflops=[minutes(tracked(WEB), 1.0)]))
-    subject.forget(WEB, history_too=False)
-    assert (subject.estimate_all().keys, WEB in histories) == ((), True)
-    subject.forget(WEB, history_too=True)
-    assert WEB not in histories
+    estimates = {Resource.TFLOPS: Estimate(50_000, 40_000, 60_000, 0.1)}
+    for samples, expected in ((2, None), (3, Amounts(tflops=50_000, vram=8 * GIB))):
+        evidence = Evidence(estimates, samples=samples, first=NOW - 180)
+        recommendation = subject.decide(live, subject.configure(live, NOW), evidence, NOW).recommendation
+        assert (recommendation.requests if recommendation else None) == expected
 
 
 # VRAM that is taken in advance

@@ -1,0 +1,203 @@
+"""What is remembered of usage by rows: in the banks, VRAM windows, peaks under limits, counts of samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from recommender import buckets
+from recommender.buckets import ExponentialBuckets, FloatArray, IndexArray
+from recommender.checkpoints.snapshot import OpenPeaks, Snapshot, Weights
+from recommender.estimation import Estimation
+from recommender.estimators import BoolArray, estimate_rows
+from recommender.histograms import HistogramBank
+from recommender.history_columns import HistoryColumns
+from recommender.limit_peaks import LimitPeaks
+from recommender.peaks import PeakWindows
+from recommender.pods import TrackedPod
+from recommender.preallocation import holds
+from recommender.samples import Samples
+from vgpu.slices import Resource
+
+# The least weight that a CPU sample has in the Vertical Pod Autoscaler, there for small requests.
+_TFLOPS_WEIGHT: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Samples of which each has a row.
+
+    Attributes:
+        pods: p pods.
+        pod_rows: the row of each, -1 where its samples are not wanted, shape (p,).
+        of: which pod a sample is of, shape (n,).
+        rows: the row of each sample, shape (n,).
+        times: seconds since the epoch, shape (n,).
+        values: TFLOPS or bytes, shape (n,).
+    """
+
+    pods: tuple[TrackedPod, ...]
+    pod_rows: IndexArray
+    of: IndexArray
+    rows: IndexArray
+    times: FloatArray
+    values: FloatArray
+
+    @classmethod
+    def of_wanted(cls, samples: Samples, pod_rows: IndexArray) -> "Placed":
+        """The samples of pods that have a row."""
+        rows = pod_rows[samples.of]
+        placed = cls(samples.pods, pod_rows, samples.of, rows, samples.times, samples.values)
+        return placed.select(rows >= 0)
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.of)
+
+    def select(self, kept: BoolArray) -> "Placed":
+        """Some of the samples."""
+        return replace(
+            self, of=self.of[kept], rows=self.rows[kept], times=self.times[kept], values=self.values[kept]
+        )
+
+
+class HistoryRows:
+    """Rows of usage, one for each workload; both banks know a workload by the same row.
+
+    Args:
+        half_life: seconds in which a sample loses half of its weight.
+        peak_window: seconds in which a pod's VRAM counts by its peak only.
+        now: when this begins, in seconds since the epoch.
+        limit_peaks: remembers what pods took under different VRAM limits.
+
+    Attributes:
+        columns: counts of samples, and how the rows are estimated.
+    """
+
+    def __init__(self, *, half_life: float, peak_window: float, now: float, limit_peaks: LimitPeaks) -> None:
+        self._banks = {
+            Resource.TFLOPS: HistogramBank(buckets.TFLOPS, half_life=half_life, reference=now),
+            Resource.VRAM: HistogramBank(buckets.VRAM, half_life=half_life, reference=now),
+        }
+        self._peaks = PeakWindows(self._banks[Resource.VRAM], window=peak_window)
+        self._peak_window = peak_window
+        self._limit_peaks = limit_peaks
+        self.columns = HistoryColumns()
+
+    def begin(self, count: int) -> IndexArray:
+        """Hand out new rows, shape (count,)."""
+        tflops, vram = ([bank.add_row() for _ in range(count)] for bank in self._banks.values())
+        if tflops != vram:
+            raise AssertionError("the banks disagree about the rows of workloads")
+        rows = np.array(tflops, dtype=np.intp)
+        self.columns.begin(rows)
+        return rows
+
+    def drop(self, rows: IndexArray) -> None:
+        """Take rows back, with the windows of their pods."""
+        self._limit_peaks.forget_rows(rows)
+        self._peaks.forget_rows(rows)
+        for bank in self._banks.values():
+            for row in rows.tolist():
+                bank.remove_row(row)
+
+    def forget_pod(self, uid: str) -> None:
+        """Close the VRAM window of a pod that is gone."""
+        self._peaks.forget(uid)
+        self._limit_peaks.forget_pod(uid)
+
+    def forget_pods(self, is_gone: Callable[[str], bool]) -> None:
+        """Close the VRAM windows of all pods that are gone."""
+        uids, *_ = self._peaks.snapshot()
+        for uid in filter(is_gone, uids):
+            self.forget_pod(uid)
+
+    def move_reference(self, now: float) -> None:
+        """Let weights be relative to a time about now."""
+        for bank in self._banks.values():
+            bank.move_reference(now)
+
+    def take(self, tflops: Placed, vram: Placed) -> int:
+        """Take in samples; returns how many of VRAM were older than all windows that are kept."""
+        for placed in (tflops, vram):
+            self.columns.touch(placed.rows, placed.times)
+        self.columns.count(tflops.rows, tflops.times)
+        self._banks[Resource.TFLOPS].add(tflops.rows, tflops.values, _TFLOPS_WEIGHT, tflops.times)
+        self._limit_peaks.observe(vram.pods, vram.pod_rows, vram.of, vram.times, vram.values)
+        seen, of = np.unique(vram.of, return_inverse=True)
+        uids = [vram.pods[index].uid for index in seen.tolist()]
+        return self._peaks.observe_many(uids, vram.pod_rows[seen], vram.times, vram.values, of=of)
+
+    def estimate(self, rows: IndexArray, found: Estimation) -> Estimation:
+        """Fill an empty estimation with what rows say; where a row is -1 it stays empty."""
+        there = np.flatnonzero(rows >= 0)
+        rows, columns = rows[there], self.columns
+        found.confidence[there] = columns.confidence(rows)
+        found.samples[there] = columns.samples[rows]
+        found.first[there] = columns.first[rows]
+        found.shares[there] = self._limit_peaks.table(rows)
+        for resource, bank in self._banks.items():
+            percentiles, margins = columns.percentiles[resource][rows], columns.margin[rows]
+            sure = found.confidence[there]
+            estimates = estimate_rows(bank, rows, percentiles, margins, sure, resource)
+            for name in ("target", "lower", "upper", "empty"):
+                getattr(found, name)[resource][there] = getattr(estimates, name)
+        return replace(found, preallocated=holds(found.shares))
+
+    def weights(self, resource: Resource, rows: IndexArray) -> Weights:
+        """A copy of the histograms of rows."""
+        bank = self._banks[resource]
+        return Weights(
+            reference=bank.reference,
+            half_life=bank.half_life,
+            buckets=_DIVISIONS[resource],
+            weights=bank.rows_weights(rows),
+        )
+
+    def open_peaks(self, rows: IndexArray) -> OpenPeaks:
+        """A copy of all VRAM windows; `rows` are all that are handed out, in the order to number them."""
+        uids, peak_rows, opened, newest, peaks = self._peaks.snapshot()
+        places = np.full(int(rows.max(initial=-1)) + 1, -1, dtype=np.intp)
+        places[rows] = np.arange(len(rows))
+        return OpenPeaks(uids, places[peak_rows], opened, newest, peaks, window=self._peak_window)
+
+    def preallocation(self, rows: IndexArray) -> FloatArray:
+        """A copy of the peaks under two limits of rows, shape (n, 4)."""
+        return self._limit_peaks.table(rows)
+
+    def require_fitting(self, snapshot: Snapshot) -> None:
+        """Refuse histograms that cannot be gone on with.
+
+        Raises:
+            ValueError: they are of other buckets or another half-life.
+        """
+        for resource, saved in ((Resource.TFLOPS, snapshot.tflops), (Resource.VRAM, snapshot.vram)):
+            bank, division = self._banks[resource], _DIVISIONS[resource]
+            if (saved.buckets, saved.half_life) != (division, bank.half_life):
+                raise ValueError(
+                    f"saved histograms have {saved.buckets} and a half-life of {saved.half_life:g} s, "
+                    f"these {division} and {bank.half_life:g} s; they cannot be gone on with"
+                )
+
+    def load(self, rows: IndexArray, snapshot: Snapshot) -> None:
+        """Fill new rows with what was saved of the workloads of a snapshot, in their order.
+
+        Raises:
+            ValueError: a pod has open windows already, or weights are far too large.
+        """
+        columns, peaks = self.columns, snapshot.peaks
+        for name in ("first", "last", "touched", "until", "samples"):
+            getattr(columns, name)[rows] = getattr(snapshot, name)
+        columns.until[rows] = np.fmax(snapshot.until, -np.inf)
+        for resource, saved in ((Resource.TFLOPS, snapshot.tflops), (Resource.VRAM, snapshot.vram)):
+            self._banks[resource].load_rows(rows, saved.weights, saved.reference)
+        self._limit_peaks.load(rows, snapshot.preallocation)
+        if peaks.window == self._peak_window:
+            self._peaks.restore(peaks.uids, rows[peaks.row], peaks.opened, peaks.newest, peaks.peaks)
+
+
+_DIVISIONS: Final[dict[Resource, ExponentialBuckets]] = {
+    Resource.TFLOPS: buckets.TFLOPS,
+    Resource.VRAM: buckets.VRAM,
+}
