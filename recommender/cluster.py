@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import structlog
@@ -44,10 +44,20 @@ class Cluster:
         changes: collects what has to be looked at again.
         claims: knows whom it concerns when an autoscaler comes or goes.
         models: the GPU models that are known.
+        owns: whether a workload is this shard's.
     """
 
-    def __init__(self, client: KubeClient, changes: Changes, claims: Claims, models: GpuModels) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        changes: Changes,
+        claims: Claims,
+        models: GpuModels,
+        *,
+        owns: Callable[[WorkloadKey], bool] = lambda _: True,
+    ) -> None:
         self._client = client
+        self._owns = owns
         self._models = models
         self._changes = changes
         self._claims = claims
@@ -100,6 +110,11 @@ class Cluster:
         reasons = ((name, _reason(reflector)) for name, reflector in self._reflectors.items())
         return [f"{name} {reason}" for name, reason in reasons if reason is not None]
 
+    def own_workloads(self) -> list[WorkloadKey]:
+        """The workloads that there are in this shard."""
+        keys = (key_of(live.metadata) for live in self.workloads.values())
+        return [key for key in keys if self._owns(key)]
+
     def autoscalers_of(self, target: ScaleTarget) -> Collection[HorizontalPodAutoscaler]:
         """The HorizontalPodAutoscalers that scale one object."""
         return tuple(self._by_target.get(target, {}).values())
@@ -133,6 +148,8 @@ class Cluster:
     def _on_workload(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         namespace, _, name = key.partition("/")
         workload = WorkloadKey(namespace, name)
+        if not self._owns(workload):
+            return
         if new is None:
             self._changes.deleted_workload(workload)
         elif old is not None and _all_but_status(old) == _all_but_status(new):

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import structlog
 
 from recommender.changes import Changes
-from recommender.errors import OwnerGone
+from recommender.errors import NotLeader, OwnerGone
 from recommender.keys import WorkloadKey
 from recommender.metrics import STAGES, RecommenderMetrics
 from vgpu.kube.errors import KubeError
@@ -104,6 +104,8 @@ class Failures:
             logger.info("owner is gone", **told, error=str(error))
             self._troubles.pop(what, None)
             return
+        except NotLeader:
+            raise  # not this workload's trouble: the term is over
         except KubeError as error:
             logger.warning("a workload is held up", **told, error=str(error))
         except Exception:  # a mistake of ours about one workload must not stop the others

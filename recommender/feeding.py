@@ -1,34 +1,72 @@
-"""Reads usage into the histories, and knows whether the metric source does its part."""
+"""Reads usage into the memory, and knows whether the metric source does its part."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
-from recommender.histories import Histories
+from recommender.backfill import Backfill
+from recommender.checkpoints.snapshot import PendingBackfill
+from recommender.histories import Fed
+from recommender.keys import WorkloadKey
+from recommender.memory import Memory
 from recommender.metrics import RecommenderMetrics
 from recommender.samples import Outcome
 from recommender.usage import Usage, UsageReader
 from vgpu.prometheus import PrometheusError
 
+Pasts = Callable[[Sequence[WorkloadKey]], tuple[Mapping[WorkloadKey, float], Mapping[WorkloadKey, float]]]
+"""How many seconds of the past of workloads are wanted, and when the oldest pod of each was created."""
+
 logger = structlog.get_logger(__name__)
 
 
 class Feeder:
-    """Takes in all usage that there is up to now.
+    """Takes in all usage that there is up to now, and piece by piece the past of workloads that are new.
 
     A source that fails moves nothing: the next call asks for the same stretch again.
 
     Args:
         reader: where usage comes from.
-        histories: where it goes.
+        backfill: where the past of new workloads comes from.
+        memory: where both go.
+        pasts: how much of the past of new workloads is wanted.
         metrics: counts samples and errors.
     """
 
-    def __init__(self, *, reader: UsageReader, histories: Histories, metrics: RecommenderMetrics) -> None:
+    def __init__(
+        self,
+        *,
+        reader: UsageReader,
+        backfill: Backfill,
+        memory: Memory,
+        pasts: Pasts,
+        metrics: RecommenderMetrics,
+    ) -> None:
         self._reader = reader
-        self._histories = histories
+        self._backfill = backfill
+        self._memory = memory
+        self._pasts = pasts
         self._metrics = metrics
         self.problem: str | None = "the metric source has not been asked yet"
         for outcome in Outcome:
             metrics.samples.labels(outcome.value)
+        for chunk in ("read", "failed", "given_up"):
+            metrics.backfill_chunks.labels(chunk)
+
+    @property
+    def pending(self) -> int:
+        """How many workloads there are of which something is still to be read of the past."""
+        return len(self._backfill)
+
+    @property
+    def pause(self) -> float:
+        """Seconds to rest before the next piece of the past."""
+        return self._backfill.pause
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Read no more of the past of a workload that is gone."""
+        self._backfill.forget(key)
 
     async def feed(self, now: float) -> None:
         """Read stretch after stretch until the present, as far as the source answers.
@@ -39,24 +77,55 @@ class Feeder:
         self._put_clock_right(now)
         try:
             while (usage := await self._reader.read(now)) is not None:
-                self._take(usage)
+                self._count(usage, await self._memory.feed(usage, partial(self._begin, usage)))
+                self._metrics.source_cursor.set(usage.until)
         except PrometheusError as error:
-            self._metrics.source_errors.labels(type(error).__name__).inc()
-            self.problem = f"the metric source fails: {error}"
-            logger.warning("usage cannot be read", error=str(error), cursor=self._reader.cursor)
+            self._failed(error)
             return
         self.problem = None
         self._metrics.source_last_success.set(now)
-        self._histories.forget_idle(now)
+
+    async def feed_the_past(self) -> None:
+        """Read one piece of the past, if there is one to read."""
+        given_up = self._backfill.given_up
+        try:
+            piece = await self._backfill.step()
+        except PrometheusError as error:
+            self._metrics.backfill_chunks.labels("failed").inc()
+            self._failed(error)
+            return
+        self._metrics.backfill_chunks.labels("given_up").inc(self._backfill.given_up - given_up)
+        if piece is not None:
+            usage, keys = piece
+            self._count(usage, await self._memory.feed_earlier(usage, keys, self._rest))
+            self._metrics.backfill_chunks.labels("read").inc()
+
+    def _rest(self) -> Sequence[PendingBackfill]:
+        self._backfill.fed()
+        return self._backfill.pending()
+
+    def _begin(self, usage: Usage, fed: Fed) -> Sequence[PendingBackfill]:
+        """Put in the past of workloads that this usage is the first of; what is pending then.
+
+        Called while nobody else touches the memory, so that no checkpoint can miss it.
+        """
+        lengths, created = self._pasts(fed.new)
+        self._backfill.begin(lengths, until=usage.begin, created=created)
+        return self._backfill.pending()
+
+    def _count(self, usage: Usage, fed: Fed) -> None:
+        for outcome, count in usage.outcomes.items():
+            self._metrics.samples.labels(outcome.value).inc(count)
+        self._metrics.unfed_samples.labels("late").inc(fed.late)
+        self._metrics.unfed_samples.labels("too_old").inc(fed.too_old)
+
+    def _failed(self, error: PrometheusError) -> None:
+        self._metrics.source_errors.labels(type(error).__name__).inc()
+        self.problem = f"the metric source fails: {error}"
+        logger.warning("usage cannot be read", error=str(error), cursor=self._reader.cursor)
 
     def _put_clock_right(self, now: float) -> None:
         ahead = self._reader.put_right(now)
         if ahead:
             self._metrics.clock_put_right.inc()
             logger.warning("the clock has been set back", seconds=ahead, cursor=self._reader.cursor)
-
-    def _take(self, usage: Usage) -> None:
-        self._histories.feed(usage)
-        for outcome, count in usage.outcomes.items():
-            self._metrics.samples.labels(outcome.value).inc(count)
-        self._metrics.source_cursor.set(usage.until)

@@ -7,27 +7,23 @@ from typing import Final
 
 import structlog
 
-from recommender.autoscalers import HpaKeeper
 from recommender.changes import Changes
+from recommender.checkpoints.opening import open_keeper
 from recommender.claims import Claims
 from recommender.cluster import Cluster
-from recommender.configurations import Configurations
-from recommender.engine import Engine, Stages, Timing
+from recommender.election import Held, fence
+from recommender.engine import Timing
 from recommender.failures import Failures
-from recommender.feeding import Feeder
-from recommender.histories import Histories
-from recommender.horizontal import HorizontalDefaults
+from recommender.figures import WorkloadFigures
+from recommender.following import PodFollower
+from recommender.leadership import Leadership
 from recommender.metrics import RecommenderMetrics
-from recommender.observing import Observer
 from recommender.owners import OwnerLookup
 from recommender.permissions import require_permissions
 from recommender.pods import PodIndex
-from recommender.publisher import StatusPublisher
-from recommender.reporting import Reporter
 from recommender.settings import RecommenderSettings
-from recommender.usage import UsageReader
-from recommender.verdicts import Judge
-from recommender.workloads import WorkloadKeeper
+from recommender.shards import Shard
+from recommender.term import Surroundings, Term
 from vgpu.kube.client import KubeClient
 from vgpu.kube.resources import PROFILES, WORKLOADS
 from vgpu.metric_source import open_source, require_valid_queries
@@ -37,6 +33,8 @@ from vgpu.telemetry import new_registry
 from vgpu.usage_sources import Preset
 
 _USER_AGENT: Final = "vgpu-autoscaler-recommender"
+# While standing by, pods are followed at least so often; a change is followed at once.
+_LONGEST_WAIT: Final = 60.0
 
 logger = structlog.get_logger(__name__)
 
@@ -66,13 +64,13 @@ async def _work(settings: RecommenderSettings) -> None:
         source = await stack.enter_async_context(open_source(settings))
         await client.wait_reachable(timeout=settings.startup_timeout)
         await client.require_crds(WORKLOADS, PROFILES)
-        await require_permissions(client)
+        await require_permissions(client, settings)
         await require_valid_queries(source, settings)
         await Recommender(settings=settings, client=client, source=source, preset=settings.usage()).run()
 
 
 class Recommender:
-    """The parts of a running recommender, put together.
+    """A replica of the recommender: what it knows of the cluster, and its terms as the leader.
 
     Args:
         settings: its settings.
@@ -92,100 +90,99 @@ class Recommender:
         timing: Timing | None = None,
     ) -> None:
         self._settings = settings
-        self._client = client
-        self._source = source
-        self._preset = preset
-        self._timing = timing or Timing(interval=settings.interval, settle=settings.settle)
         self.registry = new_registry(service="recommender")
-        self._metrics = RecommenderMetrics(self.registry)
-        self._changes = Changes()
-        self._owners = OwnerLookup(client)
-        self._pods = PodIndex(self._owners)
-        self._failures = Failures(changes=self._changes, metrics=self._metrics, clock=self._timing.clock)
-        self._claims = Claims(self._pods)
-        self.cluster = Cluster(client, self._changes, self._claims, settings.models())
+        shard = Shard(settings.shard_index, settings.shard_count)
+        timing = timing or Timing(
+            interval=settings.interval, settle=settings.settle, checkpoint=settings.checkpoint_interval
+        )
+        changes, metrics, owners = Changes(), RecommenderMetrics(self.registry), OwnerLookup(client)
+        pods = PodIndex(owners, owns=shard.owns)
+        claims = Claims(pods)
+        self.cluster = Cluster(client, changes, claims, settings.models(), owns=shard.owns)
+        failures = Failures(changes=changes, metrics=metrics, clock=timing.clock)
+        self._around = Surroundings(
+            settings=settings,
+            client=client,
+            source=source,
+            preset=preset,
+            cluster=self.cluster,
+            owners=owners,
+            pods=pods,
+            follower=PodFollower(cluster=self.cluster, pods=pods, failures=failures),
+            claims=claims,
+            changes=changes,
+            failures=failures,
+            metrics=metrics,
+            figures=WorkloadFigures(each=settings.workload_metrics == "each"),
+            timing=timing,
+        )
+        self.figures = self._around.figures
+        self.term: Term | None = None
+        # Held by who follows the pods: a term, or whoever stands by for one.
+        self._pods_followed = asyncio.Lock()
         self.cluster.show(self.registry)
-        self.engine = self._engine()
-        self._metrics.watch(
-            workloads=lambda: len(self.cluster.workloads.values()), pods=lambda: len(self._pods.values())
+        metrics.watch(
+            workloads=lambda: len(self.cluster.own_workloads()),
+            pods=lambda: len(pods.values()),
+            queue=changes.waiting,
         )
 
     async def run(self) -> None:
-        """Serve /metrics and probes, follow the cluster and recommend, until cancelled.
+        """Serve /metrics and probes, follow the cluster, and recommend while leading, until cancelled.
 
         Raises:
             ServingError: a port is taken.
             NotSynced: kube-apiserver has not listed everything in time; in an ExceptionGroup.
         """
-        settings = self._settings
+        settings, around = self._settings, self._around
+        leadership = Leadership.from_settings(settings, client=around.client, metrics=around.metrics)
         ops = OpsServer(
-            host=settings.ops_host, port=settings.ops_port, registry=self.registry, not_ready=self.not_ready
+            host=settings.ops_host,
+            port=settings.ops_port,
+            registry=self.registry,
+            not_ready=self.not_ready,
+            more=around.figures.exposition,
         )
         async with ops, asyncio.TaskGroup() as tasks:
             self.cluster.start(tasks)
             await self.cluster.wait_synced(settings.startup_timeout)
-            logger.info("recommending", ops_port=ops.port, interval=settings.interval)
-            tasks.create_task(self.engine.run(), name="engine")
+            logger.info("ready to recommend", ops_port=ops.port, interval=settings.interval)
+            tasks.create_task(self._stand_by(), name="stand-by")
+            tasks.create_task(leadership.run(self.lead), name="leadership")
 
     def not_ready(self) -> list[str]:
-        """Why recommendations cannot be counted on now, a sentence for each reason."""
-        return [*self.cluster.not_ready(), *self.engine.not_ready()]
+        """Why recommendations cannot be counted on now, a sentence for each reason; standing by is none."""
+        return [*self.cluster.not_ready(), *(self.term.engine.not_ready() if self.term else ())]
 
-    def _engine(self) -> Engine:
-        histories = Histories(
-            half_life=self._settings.half_life,
-            peak_window=self._settings.peak_window,
-            now=self._timing.clock(),
-        )
-        stages = Stages(
-            observer=self._observer(),
-            feeder=self._feeder(histories),
-            judge=Judge(histories=histories, configurations=Configurations(), cap=self.cluster.cap),
-            reporter=self._reporter(),
-        )
-        return Engine(
-            stages=stages,
-            changes=self._changes,
-            failures=self._failures,
-            metrics=self._metrics,
-            timing=self._timing,
-        )
+    async def lead(self, held: Held) -> None:
+        """Work for a term.
 
-    def _observer(self) -> Observer:
-        keeper = WorkloadKeeper(
-            client=self._client,
-            owners=self._owners,
-            find_profile=self.cluster.profiles.get,
-            metrics=self._metrics,
-        )
-        return Observer(
-            cluster=self.cluster,
-            changes=self._changes,
-            pods=self._pods,
-            keeper=keeper,
-            failures=self._failures,
-        )
+        Args:
+            held: tells for how long writing is allowed.
+        """
+        async with self._pods_followed:
+            try:
+                self.term = await self.begin_term(held)
+                await self.term.run(held)
+            finally:
+                self.term = None
+                self._around.figures.clear()
+                self._around.metrics.end_term()
 
-    def _feeder(self, histories: Histories) -> Feeder:
-        reader = UsageReader(
-            source=self._source,
-            preset=self._preset,
-            step=self._settings.step,
-            settle=self._settings.settle,
-            find=self._pods.find,
-            largest=self.cluster.cap,
+    async def begin_term(self, held: Held) -> Term:
+        """Make the parts of a term, with the histories of the last one as far as they were saved."""
+        around, check = self._around, fence(held)
+        client = around.client.guarded(check)
+        keeper = open_keeper(
+            self._settings, client=client, check=check, metrics=around.metrics, clock=around.timing.clock
         )
-        return Feeder(reader=reader, histories=histories, metrics=self._metrics)
+        snapshot = await keeper.load() if keeper is not None else None
+        return Term(around, client=client, keeper=keeper, snapshot=snapshot)
 
-    def _reporter(self) -> Reporter:
-        return Reporter(
-            cluster=self.cluster,
-            pods=self._pods,
-            claims=self._claims,
-            hpas=HpaKeeper(client=self._client, metrics=self._metrics),
-            publisher=StatusPublisher(client=self._client, metrics=self._metrics),
-            metrics=self._metrics,
-            defaults=HorizontalDefaults(
-                metric=self._settings.horizontal_metric, target=self._settings.horizontal_target
-            ),
-        )
+    async def _stand_by(self) -> None:
+        """Keep the pods' owners known while another replica leads, so that a term can begin at once."""
+        changes = self._around.changes
+        while True:
+            async with self._pods_followed:
+                await self._around.follower.follow(changes.take_pods())
+            await changes.wait(_LONGEST_WAIT)

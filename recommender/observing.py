@@ -1,14 +1,13 @@
 """Takes in what has changed in the cluster, and keeps the workloads in step with it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
-from recommender.changes import Batch, Changes
+from recommender.changes import Changes
 from recommender.cluster import Cluster
 from recommender.errors import OwnerGone
 from recommender.failures import Failures, in_parallel
-from recommender.keys import WorkloadKey, key_of
+from recommender.following import PodFollower
+from recommender.keys import WorkloadKey
 from recommender.pods import PodIndex, TrackedPod
 from recommender.workloads import WorkloadKeeper, profile_name
 from vgpu.kube.objects import CustomObject
@@ -41,7 +40,8 @@ class Observer:
     Args:
         cluster: the local copy of the cluster.
         changes: what has changed since the last pass.
-        pods: the gated pods by workload; kept current here.
+        pods: the gated pods by workload.
+        follower: keeps them current.
         keeper: creates and changes workloads.
         failures: contains errors.
     """
@@ -52,12 +52,14 @@ class Observer:
         cluster: Cluster,
         changes: Changes,
         pods: PodIndex,
+        follower: PodFollower,
         keeper: WorkloadKeeper,
         failures: Failures,
     ) -> None:
         self._cluster = cluster
         self._changes = changes
         self._pods = pods
+        self._follower = follower
         self._keeper = keeper
         self._failures = failures
         self._problems: dict[WorkloadKey, tuple[str, ...]] = {}
@@ -67,14 +69,13 @@ class Observer:
         batch = self._changes.take()
         for key in batch.deleted_workloads:
             self._keeper.forget(key)
-        touched = set(batch.workloads)
-        gone = await self._follow_pods(batch, touched.add)
-        touched |= self._users_of(batch.profiles)
+        followed = await self._follower.follow(batch.pods)
+        touched = batch.workloads | followed.touched | self._users_of(batch.profiles)
         if batch.everything:
             touched |= self._pods.workloads()
-            touched |= {key_of(live.metadata) for live in self._cluster.workloads.values()}
+            touched |= set(self._cluster.own_workloads())
         await in_parallel(self._keep, touched)
-        known = {key: self._cluster.workloads.get(*key) for key in touched}
+        known = {key: self._cluster.workloads.get(*key) for key in touched | batch.estimates}
         missing = frozenset(key for key, live in known.items() if live is None)
         retired = frozenset(key for key in missing if not self._pods.of(key))
         for key in retired:
@@ -84,7 +85,7 @@ class Observer:
             missing=missing,
             retired=retired,
             news=frozenset(batch.news),
-            pods_gone=gone,
+            pods_gone=frozenset(followed.gone),
             deleted_hpas=frozenset(batch.deleted_hpas),
         )
 
@@ -96,28 +97,6 @@ class Observer:
         self._problems.pop(key, None)
         self._keeper.forget(key)
         self._failures.forget(key)
-
-    async def _follow_pods(self, batch: Batch, touch: Callable[[WorkloadKey], None]) -> frozenset[str]:
-        gone: set[str] = set()
-        await in_parallel(partial(self._follow_pod, touch=touch, gone=gone), batch.pods)
-        return frozenset(gone)
-
-    async def _follow_pod(
-        self, name: tuple[str, str], *, touch: Callable[[WorkloadKey], None], gone: set[str]
-    ) -> None:
-        before = self._pods.find(*name)
-        pod = self._cluster.pods.get(*name)
-        with self._failures.of_pod(*name):
-            if pod is None:
-                self._pods.forget(*name)
-            else:
-                await self._pods.track(pod)
-        after = self._pods.find(*name)
-        if before is not None and (after is None or after.uid != before.uid):
-            gone.add(before.uid)
-        for tracked in (before, after):
-            if tracked is not None:
-                touch(tracked.workload)
 
     def _users_of(self, profiles: set[tuple[str, str]]) -> set[WorkloadKey]:
         if not profiles:

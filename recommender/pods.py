@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from recommender.keys import WorkloadKey, to_epoch
@@ -62,10 +62,16 @@ class TrackedPod:
 
 
 class PodIndex:
-    """The gated pods of the cluster by name and by workload. Pods that nobody can name are not in it."""
+    """The gated pods of the cluster by name and by workload. Pods that nobody can name are not in it.
 
-    def __init__(self, owners: OwnerLookup) -> None:
+    Args:
+        owners: finds root controllers.
+        owns: whether a workload is this shard's.
+    """
+
+    def __init__(self, owners: OwnerLookup, *, owns: Callable[[WorkloadKey], bool] = lambda _: True) -> None:
         self._owners = owners
+        self._owns = owns
         self._pods: dict[tuple[str, str], TrackedPod] = {}
         self._by_workload: defaultdict[WorkloadKey, dict[tuple[str, str], TrackedPod]] = defaultdict(dict)
 
@@ -147,7 +153,7 @@ class PodIndex:
             controller=controller,
             job_owner=lambda _: parent,
         )
-        if name is None:
+        if name is None or not self._owns(WorkloadKey(metadata.namespace, name)):
             return None
         return TrackedPod(
             pod=pod,

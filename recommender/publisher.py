@@ -1,6 +1,7 @@
 """Writes status: only what changed, and only over the version that it was decided on."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,20 @@ from vgpu.kube.resources import WORKLOADS
 
 # Others write a status as seldom as we do: who loses this often in a row tries again in the next pass.
 _ATTEMPTS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class InStep:
+    """A status that needs no write.
+
+    Attributes:
+        status: as it stands.
+        estimation_written: when the estimation in it was written, in seconds since the epoch.
+    """
+
+    status: Mapping[str, Any]
+    estimation_written: float
+
 
 Compose = Callable[[CustomObject], Mapping[str, Any]]
 
@@ -50,13 +65,16 @@ class StatusPublisher:
         self._written.pop(key, None)
         self._estimation_written.pop(key, None)
 
-    async def publish(self, live: CustomObject, compose: Compose, now: float) -> None:
+    async def publish(self, live: CustomObject, compose: Compose, now: float) -> InStep | None:
         """Bring the status of a workload to what `compose` makes of it, if that is worth a write.
 
         Args:
             live: the workload as it is known.
             compose: the wanted status; called again with the newest object after a conflict.
             now: seconds since the epoch.
+
+        Returns:
+            The status, where it is in step already; None where something was written.
 
         Raises:
             KubeError: kube-apiserver does not answer, refuses, or has somebody else write faster than we do.
@@ -72,7 +90,7 @@ class StatusPublisher:
                 with attempt:
                     if attempt.retry_state.attempt_number > 1:
                         live = await self._read(live)
-                    await self._write(live, compose(live), now)
+                    return await self._write(live, compose(live), now)
         except NotFound:
             logger.debug(
                 "workload is gone before its status was written", workload=str(key_of(live.metadata))
@@ -81,18 +99,18 @@ class StatusPublisher:
             outcome = "conflict" if isinstance(error, Conflict) else "failed"
             self._metrics.writes.labels("status", outcome).inc()
             raise
+        return None
 
     async def _read(self, live: CustomObject) -> CustomObject:
         namespace, name = key_of(live.metadata)
         return await self._client.get(WORKLOADS, name, namespace=namespace, type=CustomObject)
 
-    async def _write(self, live: CustomObject, wanted: Mapping[str, Any], now: float) -> None:
+    async def _write(self, live: CustomObject, wanted: Mapping[str, Any], now: float) -> InStep | None:
         key = key_of(live.metadata)
-        patch = status_patch(
-            live.status, wanted, now=now, estimation_written=self._estimation_written.setdefault(key, now)
-        )
+        written = self._estimation_written.setdefault(key, now)
+        patch = status_patch(live.status, wanted, now=now, estimation_written=written)
         if patch is None:
-            return
+            return InStep(live.status, written)
         body = {"metadata": {"resourceVersion": live.metadata.resource_version}, "status": patch}
         stored = await self._client.merge_patch(
             WORKLOADS, key.name, body, namespace=key.namespace, subresource="status"
@@ -102,3 +120,4 @@ class StatusPublisher:
             self._estimation_written[key] = now
         self._metrics.writes.labels("status", "written").inc()
         logger.info("status written", workload=str(key), fields=sorted(patch))
+        return None

@@ -7,6 +7,7 @@ from recommender.applied import count_applied
 from recommender.autoscalers import HpaKeeper
 from recommender.claims import Claims, target_of_root
 from recommender.cluster import Cluster
+from recommender.figures import WorkloadFigures
 from recommender.horizontal import (
     HorizontalDefaults,
     HorizontalPlan,
@@ -15,9 +16,8 @@ from recommender.horizontal import (
     plan_horizontal,
 )
 from recommender.keys import WorkloadKey, key_of
-from recommender.metrics import RecommenderMetrics
 from recommender.pods import PodIndex, newest
-from recommender.publisher import StatusPublisher
+from recommender.publisher import InStep, StatusPublisher
 from recommender.status import (
     HORIZONTAL_SCALING,
     Condition,
@@ -31,7 +31,7 @@ from vgpu.kube.errors import KubeError
 from vgpu.kube.objects import CustomObject, controller_of
 from vgpu.naming import Owner
 from vgpu.schedule import Rule
-from vgpu.slices import Resource
+from vgpu.slices import VgpuSlice
 
 _OFF: Final = Condition(HORIZONTAL_SCALING, "Disabled", "auto-replicas is off", status=False)
 
@@ -47,7 +47,7 @@ class Reporter:
         claims: decides which of several workloads scales a root controller.
         hpas: applies and deletes HorizontalPodAutoscalers.
         publisher: writes status.
-        metrics: shows recommendations and estimates.
+        figures: shows recommendations and estimates.
         defaults: what a HorizontalPodAutoscaler gets where its workload says nothing.
     """
 
@@ -59,7 +59,7 @@ class Reporter:
         claims: Claims,
         hpas: HpaKeeper,
         publisher: StatusPublisher,
-        metrics: RecommenderMetrics,
+        figures: WorkloadFigures,
         defaults: HorizontalDefaults,
     ) -> None:
         self._cluster = cluster
@@ -67,7 +67,7 @@ class Reporter:
         self._claims = claims
         self._hpas = hpas
         self._publisher = publisher
-        self._metrics = metrics
+        self._figures = figures
         self._defaults = defaults
 
     def claim(self, live: CustomObject) -> None:
@@ -80,7 +80,7 @@ class Reporter:
 
     async def report(
         self, live: CustomObject, verdict: Verdict, *, rejudge: Rejudge, problems: Sequence[str], now: float
-    ) -> None:
+    ) -> InStep | None:
         """Bring everything about one workload, which has claimed, in step with a verdict.
 
         Args:
@@ -90,6 +90,9 @@ class Reporter:
             problems: what is wrong with its template or profile.
             now: seconds since the epoch.
 
+        Returns:
+            The status, where it was in step already; None where something was written.
+
         Raises:
             KubeError: kube-apiserver does not answer or refuses.
         """
@@ -97,12 +100,15 @@ class Reporter:
 
         def compose(newest: CustomObject) -> Mapping[str, Any]:
             latest = verdict if newest is live else rejudge(newest)
-            self._show(key_of(newest.metadata), latest)
-            return self._wanted(newest, latest, plan, problems, now)
+            applied = self._applied(newest, latest)
+            self._show(key_of(newest.metadata), latest, applied)
+            conditions = _conditions(newest, latest, plan, problems)
+            return wanted_status(newest, latest, applied=applied, conditions=conditions, now=now)
 
-        await self._publisher.publish(live, compose, now)
+        in_step = await self._publisher.publish(live, compose, now)
         if failure is not None:
             raise failure
+        return in_step
 
     def latest(self, live: CustomObject) -> CustomObject:
         """A workload with our own last write in it, which the watch may not have brought yet."""
@@ -120,7 +126,7 @@ class Reporter:
         """Drop a workload that is no more."""
         self._publisher.forget(key)
         self._claims.forget(key)
-        self._metrics.forget(key)
+        self._figures.forget(key)
 
     async def _scale(self, live: CustomObject, verdict: Verdict) -> tuple[HorizontalPlan, KubeError | None]:
         """Bring the autoscaler in step; what goes wrong there must not hold up the recommendation."""
@@ -163,18 +169,6 @@ class Reporter:
             namesake=self._cluster.hpas.get(*hpa_key(key)),
         )
 
-    def _wanted(
-        self, live: CustomObject, verdict: Verdict, plan: HorizontalPlan, problems: Sequence[str], now: float
-    ) -> dict[str, Any]:
-        configuration = verdict.configuration
-        conditions = [
-            *configuration_condition(live.status, [*problems, *configuration.problems]),
-            *_horizontal_condition(live.status, plan, configuration.spec),
-        ]
-        return wanted_status(
-            live, verdict, applied=self._applied(live, verdict), conditions=conditions, now=now
-        )
-
     def _applied(self, live: CustomObject, verdict: Verdict) -> int:
         spec = verdict.configuration.spec
         if spec is None:
@@ -187,11 +181,26 @@ class Reporter:
             card=self._cluster.cap(spec.gpu_model, spec.resources.requests),
         )
 
-    def _show(self, key: WorkloadKey, verdict: Verdict) -> None:
-        self._metrics.set_recommendation(key, verdict.recommendation)
-        for resource in Resource:
-            # Of a resource without an estimate nothing is shown any more.
-            self._metrics.set_estimate(key, resource, verdict.estimates.get(resource))
+    def _show(self, key: WorkloadKey, verdict: Verdict, applied: int) -> None:
+        spec, rule = verdict.configuration.spec, verdict.configuration.rule
+        self._figures.show(
+            key,
+            own=spec.resources if spec is not None else VgpuSlice(),
+            recommendation=verdict.recommendation,
+            rule=rule.name if rule is not None else None,
+            applied=applied,
+            waiting=verdict.waiting is not None,
+        )
+
+
+def _conditions(
+    live: CustomObject, verdict: Verdict, plan: HorizontalPlan, problems: Sequence[str]
+) -> list[Condition]:
+    configuration = verdict.configuration
+    return [
+        *configuration_condition(live.status, [*problems, *configuration.problems]),
+        *_horizontal_condition(live.status, plan, configuration.spec),
+    ]
 
 
 def _failed(reason: str) -> Condition:

@@ -1,13 +1,12 @@
 """What is to be done with workloads: their configuration, what usage says, and the decision made of both."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from recommender.conditions import find_condition
 from recommender.configurations import Configuration, Configurations, rule_in_status
-from recommender.estimation import NO_EVIDENCE, Estimates, Estimation, Evidence
-from recommender.histories import Histories
+from recommender.estimation import NO_EVIDENCE, Estimates, Evidence
 from recommender.keys import WorkloadKey, key_of
 from recommender.pods import TrackedPod
 from recommender.preallocation import VRAM_LEFT_ALONE, Ruling, rule_on
@@ -45,10 +44,9 @@ class Verdict:
 
 
 class Judge:
-    """Estimates and decides, for many workloads at once.
+    """Decides about workloads.
 
     Args:
-        histories: the usage of all workloads.
         configurations: what they are configured to do.
         cap: what a card gives, by the workload's `gpuModel` and what its own slice requests.
         newest_pod: the live pod of a workload that was made last, whose annotations count.
@@ -57,34 +55,17 @@ class Judge:
     def __init__(
         self,
         *,
-        histories: Histories,
         configurations: Configurations,
         cap: Callable[[str | None, Amounts], Amounts],
         newest_pod: Callable[[WorkloadKey], TrackedPod | None],
     ) -> None:
-        self._histories = histories
         self._configurations = configurations
         self._cap = cap
         self._newest_pod = newest_pod
 
     def configure(self, live: CustomObject, now: float) -> Configuration:
-        """What a workload is configured to do now; from now on it is estimated by that."""
-        configuration = self._configurations.read(live, now)
-        self._histories.configure(key_of(live.metadata), _auto_set_resources(configuration))
-        return configuration
-
-    def estimate_all(self) -> Estimation:
-        """What samples say of all workloads that have some and were configured, by their configurations."""
-        return self._histories.estimate()
-
-    def estimate(self, keys: Sequence[WorkloadKey]) -> Estimation:
-        """What the samples of a few workloads say."""
-        return self._histories.estimate(keys)
-
-    def judge(self, live: CustomObject, now: float) -> Verdict:
-        """All of it for one workload."""
-        configuration, key = self.configure(live, now), key_of(live.metadata)
-        return self.decide(live, configuration, self.estimate([key]).evidence(key), now)
+        """What a workload is configured to do now."""
+        return self._configurations.read(live, now)
 
     def decide(
         self, live: CustomObject, configuration: Configuration, evidence: Evidence, now: float
@@ -137,17 +118,9 @@ class Judge:
         """When the next cron rule of any workload begins or ends; infinite when none does."""
         return self._configurations.next_transition()
 
-    def forget_pod(self, uid: str) -> None:
-        """Drop a pod that is no more."""
-        self._histories.forget_pod(uid)
-
-    def forget(self, key: WorkloadKey, *, history_too: bool) -> None:
-        """Drop a workload that is no more; one that has pods may come back, and keeps its history."""
+    def forget(self, key: WorkloadKey) -> None:
+        """Drop a workload that is no more."""
         self._configurations.forget(key)
-        if history_too:
-            self._histories.forget(key)
-        else:
-            self._histories.neglect(key)
 
 
 def read_published(status: Mapping[str, Any]) -> Published:
@@ -183,6 +156,7 @@ def _rule_name(status: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _auto_set_resources(configuration: Configuration) -> AutoSetResources:
+def auto_set_resources(configuration: Configuration) -> AutoSetResources:
+    """How a workload is estimated: by its spec, or by the defaults while it has none that is valid."""
     spec = configuration.spec
     return spec.auto_scaling_config.auto_set_resources if spec else AutoSetResources()

@@ -10,14 +10,18 @@ async with recommending() as rig:
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from recommender.engine import Timing
+from prometheus_client.parser import text_string_to_metric_families
+
+from recommender.engine import Engine, Timing
 from recommender.main import Recommender
 from recommender.settings import RecommenderSettings
+from recommender.term import Term
 from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from tests.support.fake_prometheus import FakePrometheus
@@ -43,12 +47,39 @@ class Rig:
         self.prometheus = prometheus
         self.now = START
         self.offset: float | None = None
+        self.lease = math.inf
         self._recommender: Recommender | None = None
+        self._term: Term | None = None
 
     @property
     def recommender(self) -> Recommender:
         assert self._recommender is not None, "it runs inside of `recommending`"
         return self._recommender
+
+    @property
+    def engine(self) -> Engine:
+        assert self._term is not None, "it works inside of `recommending`"
+        return self._term.engine
+
+    def remaining(self) -> float:
+        """For how long the recommender may write."""
+        return self.lease
+
+    def exposed(self) -> str:
+        """All of /metrics that is about workloads."""
+        return b"".join(self.recommender.figures.exposition()).decode()
+
+    def figure(self, name: str, workload: str = "web", **labels: str) -> float | None:
+        """A figure of a workload in /metrics."""
+        wanted = {"namespace": "default", "workload": workload, **labels}
+        families = text_string_to_metric_families(self.exposed())
+        samples = (sample for family in families for sample in family.samples)
+        found = [
+            sample.value
+            for sample in samples
+            if sample.name == f"vgpu_workload_{name}" and sample.labels == wanted
+        ]
+        return found[0] if found else None
 
     def clock(self) -> float:
         """The recommender's clock: `now`, or one that runs once `run_clock` was called."""
@@ -61,7 +92,8 @@ class Rig:
     @asynccontextmanager
     async def running(self, **settings: Any) -> AsyncIterator[None]:
         """A recommender process, from its start to its end."""
-        chosen = RecommenderSettings(prometheus_url=self.prometheus.url, **{"settle": 0, **settings})
+        alone = {"leader_election": False, "checkpoint_store": "none"}
+        chosen = RecommenderSettings(prometheus_url=self.prometheus.url, **{"settle": 0, **alone, **settings})
         async with self.kube.client() as client, PrometheusClient(self.prometheus.url) as source:
             self._recommender = Recommender(
                 settings=chosen,
@@ -73,6 +105,9 @@ class Rig:
             following = asyncio.create_task(_follow(self._recommender))
             try:
                 await self._recommender.cluster.wait_synced(5)
+                self._term = self._recommender.term = await self._recommender.begin_term(self)
+                await self._term.begin()
+                self.engine.look_at_everything()
                 yield
             finally:
                 following.cancel()
@@ -147,14 +182,14 @@ class Rig:
         """Let so many intervals of a minute go by."""
         for _ in range(minutes):
             self.now += MINUTE
-            await self.recommender.engine.feed()
+            await self.engine.feed()
             await self.settle()
 
     async def skip(self, *, minutes: int) -> None:
         """Let time go by, and read the usage of all of it at once."""
-        await self.recommender.engine.feed()
+        await self.engine.feed()
         self.now += minutes * MINUTE
-        await self.recommender.engine.feed()
+        await self.engine.feed()
         await self.settle()
 
     async def settle(self) -> None:
@@ -162,7 +197,7 @@ class Rig:
         while True:
             await self._caught_up()
             before = len(self.kube.writes())
-            await self.recommender.engine.reconcile()
+            await self.engine.reconcile()
             if len(self.kube.writes()) == before:
                 return
 
