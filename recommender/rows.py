@@ -84,8 +84,8 @@ class Rows:
             IndexError: One of them is not handed out.
         """
         rows = np.asarray(rows, dtype=np.intp)
-        # The smallest is looked at, as numpy counts negative ones from the end.
-        if rows.size and not (rows.min() >= 0 and self._live[rows].all()):
+        # Numpy would count negative ones from the end.
+        if rows.size and not (0 <= rows.min() <= rows.max() < self._used and self._live[rows].all()):
             raise IndexError("a row that is not handed out, or was taken back, holds no histogram")
         return rows
 

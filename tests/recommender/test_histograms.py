@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from recommender.buckets import TFLOPS, Buckets
 from recommender.histograms import HistogramBank
-from recommender.vpa_checkpoint import Checkpoint
+from recommender.kernels import Kernels
+from tests.support.kernels import KERNELS, kernels_named
 from tests.support.reference_histogram import LinearBuckets, ReferenceHistogram, inside
 
 HOUR = 3600.0
@@ -27,8 +28,15 @@ class Sample(NamedTuple):
     time: float
 
 
-def bank_of(buckets: Buckets = TFLOPS, *, rows: int = 1, half_life: float = DAY) -> HistogramBank:
-    bank = HistogramBank(buckets, half_life=half_life, reference=START)
+@pytest.fixture(params=KERNELS, scope="module")
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return kernels_named(request.param)
+
+
+def bank_of(
+    buckets: Buckets = TFLOPS, *, rows: int = 1, half_life: float = DAY, kernels: Kernels | None = None
+) -> HistogramBank:
+    bank = HistogramBank(buckets, half_life=half_life, reference=START, kernels=kernels)
     assert [bank.add_row() for _ in range(rows)] == list(range(rows))
     return bank
 
@@ -71,55 +79,43 @@ def reference_of(samples: Sequence[Sample], row: int, reference: float) -> Refer
         *((p / 10, 5) for p in range(7, 11)),
     ],
 )
-def test_percentiles_of_linear_buckets_are_ends_of_buckets(p: float, expected: float) -> None:
-    bank = bank_of(LINEAR)
+def test_percentiles_of_linear_buckets_are_ends_of_buckets(
+    kernels: Kernels, p: float, expected: float
+) -> None:
+    bank = bank_of(LINEAR, kernels=kernels)
     bank.add([0, 0, 0, 0], [1, 2, 3, 4], [1, 2, 3, 4], START)
     assert percentile(bank, p) == expected
 
 
-def test_a_light_new_sample_outweighs_a_heavy_old_one_that_decayed() -> None:
-    bank = bank_of(LINEAR, half_life=HOUR)
+def test_a_light_new_sample_outweighs_a_heavy_old_one_that_decayed(kernels: Kernels) -> None:
+    bank = bank_of(LINEAR, half_life=HOUR, kernels=kernels)
     bank.add([0, 0], [2, 1], [1000, 1], [START, START + 20 * HOUR])
     assert (percentile(bank, 0.999), percentile(bank, 1.0)) == (2, 3)
 
 
-def test_a_sample_of_a_hundred_and_one_half_lives_ago_has_faded() -> None:
-    bank = bank_of(LINEAR, half_life=HOUR)
+def test_a_sample_of_a_hundred_and_one_half_lives_ago_has_faded(kernels: Kernels) -> None:
+    bank = bank_of(LINEAR, half_life=HOUR, kernels=kernels)
     bank.add([0], [2], [1], [START])
     bank.add([0], [1], [1], [START + 101 * HOUR])
     assert percentile(bank, 1.0) == 2
 
 
-@pytest.mark.parametrize(
-    ("weights", "stored", "total"),
-    [
-        ({1: 1, 2: 10000, 3: 50}, {1: 1, 2: 10000, 3: 50}, 10051),
-        ({1: 1, 2: 100000}, {2: 10000}, 100001),
-        ({}, {}, 0),
-    ],
-)
-def test_a_checkpoint_holds_rounded_weights(
-    weights: dict[int, float], stored: dict[int, int], total: float
-) -> None:
-    bank = bank_of(LINEAR)
-    bank.add([0] * len(weights), list(weights), list(weights.values()), START)
-    assert bank.export_row(0) == Checkpoint(stored, total, START)
-
-
-def test_an_empty_row_answers_zero() -> None:
-    bank = bank_of()
+def test_an_empty_row_answers_zero(kernels: Kernels) -> None:
+    bank = bank_of(kernels=kernels)
     assert bank.percentiles([0], [0, 0.5, 1]).tolist() == [[0, 0, 0]]
     assert bank.is_empty([0]).tolist() == [True]
 
 
-def test_the_last_bucket_answers_with_its_start() -> None:
-    bank = bank_of(LINEAR)
+def test_the_last_bucket_answers_with_its_start(kernels: Kernels) -> None:
+    bank = bank_of(LINEAR, kernels=kernels)
     bank.add([0], [99], 1, START)
     assert percentile(bank, 0.5) == 10
 
 
-def test_weight_below_epsilon_counts_in_the_total_but_makes_no_smallest_or_largest_bucket() -> None:
-    bank = bank_of(LINEAR)
+def test_weight_below_epsilon_counts_in_the_total_but_makes_no_smallest_or_largest_bucket(
+    kernels: Kernels,
+) -> None:
+    bank = bank_of(LINEAR, kernels=kernels)
     bank.add([0] * 4, [1, 3, 5, 7], [9e-5, 1e-3, 1e-3, 9e-5], START)
     assert (percentile(bank, 0), percentile(bank, 1)) == (4, 6)
     # The total is 0.00218: 0.458 of it lie just below the 0.001 in bucket 3, 0.46 just above.
@@ -127,8 +123,8 @@ def test_weight_below_epsilon_counts_in_the_total_but_makes_no_smallest_or_large
     assert bank.totals([0])[0] == pytest.approx(0.00218)
 
 
-def test_a_row_of_nothing_but_weights_below_epsilon_is_empty() -> None:
-    bank = bank_of(LINEAR)
+def test_a_row_of_nothing_but_weights_below_epsilon_is_empty(kernels: Kernels) -> None:
+    bank = bank_of(LINEAR, kernels=kernels)
     bank.add([0, 0], [1, 2], 9e-5, START)
     assert bank.is_empty([0]).tolist() == [True]
     assert percentile(bank, 0.9) == 0
@@ -137,15 +133,15 @@ def test_a_row_of_nothing_but_weights_below_epsilon_is_empty() -> None:
 # Rows
 
 
-def test_percentiles_may_differ_for_each_row() -> None:
-    bank = bank_of(LINEAR, rows=2)
+def test_percentiles_may_differ_for_each_row(kernels: Kernels) -> None:
+    bank = bank_of(LINEAR, rows=2, kernels=kernels)
     bank.add([0, 0, 1, 1], [1, 5, 1, 5], 1, START)
     assert bank.percentiles([1, 0], [[0.4, 0.6], [0.6, 0.4]]).tolist() == [[2, 6], [6, 2]]
 
 
-def test_more_rows_than_fit_into_one_chunk_are_answered_in_order() -> None:
+def test_more_rows_than_fit_into_one_chunk_are_answered_in_order(kernels: Kernels) -> None:
     rows = 1500
-    bank = bank_of(LINEAR, rows=rows)
+    bank = bank_of(LINEAR, rows=rows, kernels=kernels)
     bank.add(np.arange(rows), np.arange(rows) % 10, 1, START)
     asked = np.arange(rows)[::-1]
     assert (bank.percentiles(asked, [0.9])[:, 0] == asked % 10 + 1).all()
@@ -178,8 +174,8 @@ def test_a_row_that_is_not_handed_out_is_refused(row: int) -> None:
     assert bank.is_empty([0]).tolist() == [True]
 
 
-def test_nothing_to_add_or_to_ask_is_fine() -> None:
-    bank = bank_of()
+def test_nothing_to_add_or_to_ask_is_fine(kernels: Kernels) -> None:
+    bank = bank_of(kernels=kernels)
     bank.add([], [], [], [])
     bank.subtract([], [], [], [])
     assert bank.percentiles([], [0.5, 0.9]).shape == (0, 2)
@@ -201,9 +197,9 @@ def test_nothing_to_add_or_to_ask_is_fine() -> None:
     ],
 )
 def test_a_sample_that_cannot_be_is_refused_and_leaves_no_trace(
-    value: float, weight: float, time: float
+    kernels: Kernels, value: float, weight: float, time: float
 ) -> None:
-    bank = bank_of(TFLOPS)
+    bank = bank_of(TFLOPS, kernels=kernels)
     with pytest.raises(ValueError, match="sample's"):
         bank.add([0, 0], [2, value], [1, weight], [START, time])
     assert bank.totals([0]).tolist() == [0]
@@ -225,9 +221,9 @@ def test_a_bank_that_cannot_work_is_refused(
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(a_sample(), max_size=25), max_size=4), st.floats(0, 10))
-def test_the_bank_equals_the_reference(batches: list[list[Sample]], days: float) -> None:
+def test_the_bank_equals_the_reference(kernels: Kernels, batches: list[list[Sample]], days: float) -> None:
     """Any samples in any batches, the reference moved in between: percentiles are the same, but for ties."""
-    bank = bank_of(rows=3)
+    bank = bank_of(rows=3, kernels=kernels)
     for batch in batches:
         add(bank, batch)
         bank.move_reference(START + days * DAY)
@@ -240,9 +236,11 @@ def test_the_bank_equals_the_reference(batches: list[list[Sample]], days: float)
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(a_sample(), max_size=30), st.lists(a_sample(), min_size=1, max_size=30))
-def test_subtracting_leaves_what_was_there_before(before: list[Sample], samples: list[Sample]) -> None:
+def test_subtracting_leaves_what_was_there_before(
+    kernels: Kernels, before: list[Sample], samples: list[Sample]
+) -> None:
     """Down to float32 precision of the row's largest total, and to epsilon."""
-    bank = bank_of(rows=3)
+    bank = bank_of(rows=3, kernels=kernels)
     add(bank, before)
     there = [bank.weights(row) for row in range(3)]
     add(bank, samples)
@@ -252,15 +250,15 @@ def test_subtracting_leaves_what_was_there_before(before: list[Sample], samples:
         assert bank.weights(row) == pytest.approx(there[row], abs=tolerance)
 
 
-def test_a_rest_below_epsilon_is_snapped_to_zero() -> None:
-    bank = bank_of(LINEAR)
+def test_a_rest_below_epsilon_is_snapped_to_zero(kernels: Kernels) -> None:
+    bank = bank_of(LINEAR, kernels=kernels)
     bank.add([0, 0, 0], [1, 1, 2], [0.5, 5e-5, 1], START)
     bank.subtract([0], [1], [0.5], START)
     assert bank.weights(0)[[1, 2]].tolist() == [0, 1]
 
 
-def test_subtracting_one_bucket_twice_in_a_call_never_goes_below_zero() -> None:
-    bank = bank_of(LINEAR)
+def test_subtracting_one_bucket_twice_in_a_call_never_goes_below_zero(kernels: Kernels) -> None:
+    bank = bank_of(LINEAR, kernels=kernels)
     bank.add([0], [1], [1], START)
     bank.subtract([0, 0], [1, 1], [0.7, 0.7], START)
     assert bank.totals([0]).tolist() == [0]
@@ -269,9 +267,9 @@ def test_subtracting_one_bucket_twice_in_a_call_never_goes_below_zero() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(a_sample(rows=1), min_size=1, max_size=40), st.lists(st.floats(-0.5, 1.5), min_size=2))
 def test_percentiles_rise_with_p_and_are_ends_of_buckets_that_hold_samples(
-    samples: list[Sample], fractions: list[float]
+    kernels: Kernels, samples: list[Sample], fractions: list[float]
 ) -> None:
-    bank = bank_of()
+    bank = bank_of(kernels=kernels)
     add(bank, samples)
     answers = bank.percentiles([0], sorted(fractions))[0]
     assert (np.diff(answers) >= 0).all()
@@ -289,9 +287,11 @@ def test_a_half_life_halves_the_say_of_a_sample(half_lives: float, weight: float
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(a_sample(rows=1, days=200), min_size=1, max_size=30), st.randoms(use_true_random=False))
-def test_the_order_of_samples_does_not_matter(samples: list[Sample], order: random.Random) -> None:
+def test_the_order_of_samples_does_not_matter(
+    kernels: Kernels, samples: list[Sample], order: random.Random
+) -> None:
     """Also where one lies so far ahead that it moves the reference for all."""
-    forwards, shuffled = bank_of(), bank_of()
+    forwards, shuffled = bank_of(kernels=kernels), bank_of(kernels=kernels)
     add(forwards, samples)
     for sample in order.sample(samples, len(samples)):
         add(shuffled, [sample])
@@ -324,9 +324,9 @@ def test_histograms_of_other_buckets_or_half_lives_are_not_merged() -> None:
             bank.merge(0, other, 0)
 
 
-def test_a_year_of_daily_moves_changes_no_percentile_of_an_active_row() -> None:
+def test_a_year_of_daily_moves_changes_no_percentile_of_an_active_row(kernels: Kernels) -> None:
     """Compared with float64 weights that never move, sample by sample the same year."""
-    bank, still = bank_of(), ReferenceHistogram(TFLOPS, half_life=DAY, reference=START)
+    bank, still = bank_of(kernels=kernels), ReferenceHistogram(TFLOPS, half_life=DAY, reference=START)
     usage = random.Random(7)
     moves = 0
     for step in range(4 * 365):
@@ -374,56 +374,88 @@ def test_a_sample_far_in_the_past_counts_as_nothing() -> None:
     assert bank.totals([0]).tolist() == [0]
 
 
-# Checkpoints
+# Rows in bulk
 
 
-def test_a_checkpoint_is_loaded_by_its_total() -> None:
+def test_rows_give_their_weights_in_the_order_asked_for() -> None:
+    bank = bank_of(LINEAR, rows=3)
+    bank.add([0, 1, 2], [1, 2, 3], [1, 2, 4], START)
+    weights = bank.rows_weights([2, 0])
+    assert weights.shape == (2, LINEAR.count)
+    assert weights.dtype == np.float32
+    assert [np.flatnonzero(row).tolist() for row in weights] == [[3], [1]]
+
+
+def test_the_weights_given_are_a_copy() -> None:
     bank = bank_of(LINEAR)
-    bank.add([0], [7], 1, START)
-    bank.import_row(0, Checkpoint({1: 10000, 2: 5000}, total=30, reference=START))
-    assert bank.weights(0)[[1, 2, 7]].tolist() == [20, 10, 0]
+    bank.rows_weights([0])[:] = 1
+    assert bank.totals([0]).tolist() == [0]
 
 
-@pytest.mark.parametrize(("days", "factor"), [(-2.0, 0.25), (0.5, 2**0.5), (5.0, 1.0)])
-def test_a_checkpoint_of_another_reference_is_aligned(days: float, factor: float) -> None:
-    bank = bank_of(LINEAR)
-    bank.import_row(0, Checkpoint({1: 10000}, total=8, reference=START + days * DAY))
-    assert bank.totals([0])[0] == pytest.approx(8 * factor, rel=1e-6)
-
-
-def test_export_and_import_keep_percentiles_but_for_ties() -> None:
-    bank, usage = bank_of(rows=2), random.Random(3)
-    samples = [Sample(0, inside(TFLOPS, int(usage.gauss(80, 10)), 0.5), 0.1, START) for _ in range(999)]
+@settings(max_examples=30, deadline=None)
+@given(st.lists(a_sample(), max_size=30), st.integers(0, 12))
+def test_rows_that_are_loaded_are_what_they_were(samples: list[Sample], days: int) -> None:
+    """To the last bit where whole half-lives lie between, whichever bank's reference is the newer."""
+    bank, later = bank_of(rows=3), bank_of(rows=3)
     add(bank, samples)
-    bank.import_row(1, bank.export_row(0))
-    answers = bank.percentiles([0, 1], [0.5, 0.9, 0.95])
-    assert (answers[0] == answers[1]).all()
+    later.move_reference(START + days * DAY)
+    later.load_rows([2, 1, 0], bank.rows_weights([0, 1, 2]), bank.reference)
+    bank.move_reference(later.reference)
+    assert (later.rows_weights([2, 1, 0]) == bank.rows_weights([0, 1, 2])).all()
+    early = bank_of(rows=3)
+    early.load_rows(range(3), bank.rows_weights(range(3)), bank.reference)
+    assert early.reference == bank.reference
+    assert (early.rows_weights(range(3)) == bank.rows_weights(range(3))).all()
 
 
-@pytest.mark.parametrize(
-    "checkpoint",
-    [
-        Checkpoint({11: 1}, 1, START),
-        Checkpoint({-1: 1}, 1, START),
-        Checkpoint({1: -1}, 1, START),
-        Checkpoint({1: 1}, -1, START),
-        Checkpoint({1: 1}, math.nan, START),
-        Checkpoint({1: 1}, math.inf, START),
-        Checkpoint({1: 1}, 1e300, START),
-        Checkpoint({1: 1}, 1, math.nan),
-    ],
-    ids=str,
-)
-def test_a_corrupt_checkpoint_is_refused_and_the_row_stays(checkpoint: Checkpoint) -> None:
+def test_loading_with_a_newer_reference_takes_the_other_rows_along() -> None:
+    bank = bank_of(LINEAR, rows=2)
+    bank.add([0], [1], 1, START)
+    bank.load_rows([1], bank.rows_weights([0]), START + 2.5 * DAY)
+    assert bank.reference == START + 2 * DAY
+    assert bank.totals([0, 1]) == pytest.approx([0.25, 2**0.5])
+
+
+def test_loading_replaces_what_a_row_held() -> None:
+    bank = bank_of(LINEAR, rows=2)
+    bank.add([0, 1], [1, 7], 1, START)
+    bank.load_rows([1], bank.rows_weights([0]), START)
+    assert bank.percentiles([1], [1]).tolist() == [[2]]
+
+
+def test_more_rows_than_fit_into_one_chunk_are_loaded() -> None:
+    rows = np.arange(1500)
+    bank, other = bank_of(LINEAR, rows=len(rows)), bank_of(LINEAR, rows=len(rows))
+    bank.add(rows, rows % 10, 1, START)
+    other.load_rows(rows[::-1], bank.rows_weights(rows), START)
+    assert (other.percentiles(rows[::-1], [0.9])[:, 0] == rows % 10 + 1).all()
+
+
+@pytest.mark.parametrize("wrong", [math.nan, -1e-9, math.inf, 2.0**101])
+def test_a_weight_that_cannot_be_is_not_loaded_and_nothing_changes(wrong: float) -> None:
+    bank = bank_of(LINEAR, rows=2)
+    bank.add([0, 1], [1, 1], 1, START)
+    weights = np.ones((2, LINEAR.count), dtype=np.float32)
+    weights[1, 3] = wrong
+    with pytest.raises(ValueError, match="weights to load"):
+        bank.load_rows([0, 1], weights, START + 5 * DAY)
+    assert (bank.reference, bank.totals([0, 1]).tolist()) == (START, [1, 1])
+
+
+@pytest.mark.parametrize("reference", [math.nan, math.inf, -math.inf])
+def test_weights_are_not_loaded_by_a_reference_that_is_no_time(reference: float) -> None:
     bank = bank_of(LINEAR)
-    bank.add([0], [7], 1, START)
-    with pytest.raises(ValueError, match=r"checkpoint|weight"):
-        bank.import_row(0, checkpoint)
-    assert bank.weights(0)[7] == 1
+    with pytest.raises(ValueError, match="reference finite"):
+        bank.load_rows([0], np.ones((1, LINEAR.count)), reference)
+    assert (bank.reference, bank.totals([0]).tolist()) == (START, [0])
 
 
-def test_a_checkpoint_without_weights_empties_the_row() -> None:
-    bank = bank_of(LINEAR)
-    bank.add([0], [7], 1, START)
-    bank.import_row(0, Checkpoint({}, 0, START))
-    assert bank.is_empty([0]).tolist() == [True]
+@pytest.mark.parametrize("shape", [(1, 12), (2, 11), (11,)])
+def test_weights_of_another_shape_are_not_loaded(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must have the shape"):
+        bank_of(LINEAR).load_rows([0], np.ones(shape), START)
+
+
+def test_weights_are_not_loaded_into_a_row_that_is_not_handed_out() -> None:
+    with pytest.raises(IndexError):
+        bank_of(LINEAR).load_rows([1], np.ones((1, LINEAR.count)), START)

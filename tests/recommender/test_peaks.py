@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from recommender.buckets import VRAM
 from recommender.histograms import HistogramBank
 from recommender.peaks import PeakWindows
-from tests.support.reference_histogram import inside
+from tests.support.reference_histogram import ReferenceHistogram, inside
+from tests.support.reference_peaks import PeakSample, ReferencePeaks
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -174,7 +175,7 @@ _SAMPLES = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_SAMPLES, st.randoms(use_true_random=False), st.integers(1, 7))
 def test_samples_in_any_order_and_batches_leave_one_peak_for_each_worker_and_window(
     samples: list[tuple[str, int, int]], order: random.Random, size: int
@@ -197,3 +198,149 @@ def test_samples_in_any_order_and_batches_leave_one_peak_for_each_worker_and_win
         values = [inside(VRAM, bucket, 0.5) for bucket in buckets]
         assert peaks.observe_many(workers, [0] * len(workers), START + np.array(offsets), values) == 0
     assert bank.weights(0) == pytest.approx(expected, abs=1e-5 * expected.sum())
+
+
+# Samples of which each names its worker by index
+
+
+def test_the_workers_of_samples_may_be_named_once() -> None:
+    peaks, bank = windows(rows=2)
+    times = [START, START, START + HOUR]
+    peaks.observe_many(["one", "two"], [0, 1], times, [SMALL, LARGE, MIDDLE], of=[0, 1, 0])
+    assert (peaks_of(bank, 0), peaks_of(bank, 1)) == ({60: 2}, {100: 2})
+
+
+def test_a_worker_without_samples_opens_no_window() -> None:
+    peaks, bank = windows()
+    peaks.observe_many(["idle", "pod"], [0, 0], [START], [SMALL], of=[1])
+    assert len(peaks) == 1
+    peaks.observe("idle", 0, START + HOUR, SMALL)
+    assert peaks_of(bank) == pytest.approx({20: 2 + 2 ** (25 / 24)})
+
+
+def test_a_sample_of_a_row_that_is_not_handed_out_leaves_no_trace() -> None:
+    peaks, bank = windows()
+    with pytest.raises(IndexError):
+        peaks.observe_many(["one", "two"], [0, 1], [START, START], [SMALL, SMALL])
+    assert (len(peaks), peaks_of(bank)) == (0, {})
+
+
+def test_the_workers_of_many_rows_are_forgotten_together() -> None:
+    peaks, _ = windows(rows=3)
+    peaks.observe_many(["a", "b", "c", "d"], [0, 1, 2, 1], [START] * 4, [SMALL] * 4)
+    peaks.forget_rows([0, 1])
+    assert peaks.snapshot()[0] == ("c",)
+
+
+# Storing
+
+
+def test_a_snapshot_tells_the_newest_window_first() -> None:
+    peaks, _ = windows(rows=2, depth=3)
+    peaks.observe_many(["gone", "pod", "pod"], [0, 1, 1], START + np.array([0, 0, 2 * DAY]), [SMALL] * 3)
+    peaks.observe("pod", 1, START + 2.5 * DAY, LARGE)
+    peaks.forget("gone")
+    uids, rows, opened, newest, stored = peaks.snapshot()
+    assert (uids, rows.tolist(), opened.tolist(), newest.tolist()) == (("pod",), [1], [START], [2])
+    assert np.isnan(stored).tolist() == [[False, True, False]]
+    assert VRAM.find(stored[0, [0, 2]]).tolist() == [100, 20]
+
+
+def test_a_snapshot_of_nothing_is_restored() -> None:
+    peaks, bank = windows()
+    peaks.restore(*windows()[0].snapshot())
+    assert (len(peaks), peaks_of(bank)) == (0, {})
+
+
+def test_windows_gone_on_with_know_the_peaks_that_the_bank_holds() -> None:
+    before, bank = windows()
+    before.observe("pod", 0, START, MIDDLE)
+    after = PeakWindows(bank)
+    after.restore(*before.snapshot())
+    after.observe("pod", 0, START + HOUR, SMALL)
+    assert peaks_of(bank) == {60: 2}
+    after.observe("pod", 0, START + 2 * HOUR, LARGE)
+    assert peaks_of(bank) == {100: 2}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_the_newest_windows_are_gone_on_with_where_fewer_or_more_are_kept(depth: int) -> None:
+    before, bank = windows(depth=3)
+    for day in range(4):
+        before.observe("pod", 0, START + day * DAY, MIDDLE)
+    after = PeakWindows(bank, depth=depth)
+    after.restore(*before.snapshot())
+    stored = after.snapshot()[4]
+    assert np.isfinite(stored).tolist() == [[column < 3 for column in range(depth)]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"uids": ("one", "one")},
+        {"uids": ("one", "there")},
+        {"uids": ("one",)},
+        {"rows": [0]},
+        {"opened": [START, math.nan]},
+        {"newest": [0, 0, 0]},
+        {"peaks": [[SMALL]]},
+    ],
+    ids=str,
+)
+def test_windows_that_cannot_be_gone_on_with_are_refused(change: dict[str, object]) -> None:
+    peaks, _ = windows()
+    peaks.observe("there", 0, START, SMALL)
+    table = {
+        "uids": ("one", "two"),
+        "rows": [0, 0],
+        "opened": [START, START],
+        "newest": [0, 0],
+        "peaks": [[SMALL], [LARGE]],
+    }
+    with pytest.raises(ValueError, match="windows to go on with"):
+        peaks.restore(**(table | change))  # type: ignore[arg-type]  # wrong on purpose
+    assert len(peaks) == 1
+
+
+# The slow and obvious implementation
+
+
+_BATCH = st.tuples(
+    st.tuples(*[st.integers(0, 1)] * 3),
+    st.lists(
+        st.tuples(st.integers(0, 2), st.floats(-3 * DAY, 9 * DAY), st.integers(0, 175)),
+        max_size=12,
+    ),
+    st.sampled_from(["", "", "0", "2"]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_BATCH, max_size=6), st.integers(1, 4))
+def test_windows_equal_the_slow_and_obvious_ones(
+    batches: list[tuple[tuple[int, ...], list[tuple[int, float, int]], str, bool]], depth: int
+) -> None:
+    """Late samples, moves to other rows, pods that go, restarts: the same peaks, and the same left out.
+
+    Down to float precision of the heaviest total that a row had.
+    """
+    peaks, bank = windows(rows=2, depth=depth)
+    histograms = {row: ReferenceHistogram(VRAM, half_life=DAY, reference=START) for row in range(2)}
+    reference = ReferencePeaks(histograms, window=DAY, depth=depth)
+    for rows, drawn, gone, restarts in batches:
+        samples = [
+            PeakSample(str(worker), rows[worker], START + offset, inside(VRAM, bucket, 0.4))
+            for worker, offset, bucket in drawn
+        ]
+        columns = zip(*samples, strict=True) if samples else [(), (), (), ()]
+        assert peaks.observe_many(*columns) == reference.observe_many(samples)
+        peaks.forget(gone)
+        reference.forget(gone)
+        if restarts:
+            table = peaks.snapshot()
+            peaks = PeakWindows(bank, depth=depth)
+            peaks.restore(*table)
+    for row, histogram in histograms.items():
+        expected = np.array([histogram.weights.get(bucket, 0.0) for bucket in range(VRAM.count)])
+        assert bank.weights(row) == pytest.approx(expected, rel=1e-5, abs=0.01)
