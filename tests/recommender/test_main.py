@@ -23,7 +23,7 @@ from tests.support.waiting import until
 from vgpu.errors import ExitCode
 from vgpu.gpu_peaks import load_models
 from vgpu.kube.errors import ApiUnreachable, KubeConfigError, MissingCrds
-from vgpu.kube.resources import HPAS, PROFILES, WORKLOADS
+from vgpu.kube.resources import HPAS, NAMESPACES, PROFILES, WORKLOADS
 from vgpu.prometheus import BadQuery
 from vgpu.serving import ServingError
 from vgpu.settings import SettingsError, load_settings
@@ -36,6 +36,7 @@ async def kube() -> AsyncIterator[FakeKube]:
     async with FakeKube() as fake:
         fake.api.served.add(ACCESS_REVIEWS)
         grant(fake)
+        fake.put(NAMESPACES, {"metadata": {"name": "vgpu-autoscaler"}})
         yield fake
 
 
@@ -84,7 +85,7 @@ async def serving(chosen: RecommenderSettings) -> AsyncIterator[str]:
 
 
 def _port(logs: list[Any]) -> Iterator[int]:
-    return (entry["ops_port"] for entry in logs if entry["event"] == "recommending")
+    return (entry["ops_port"] for entry in logs if entry["event"] == "ready to recommend")
 
 
 async def fetch(url: str) -> tuple[int, str]:
