@@ -46,6 +46,8 @@ _SERIES: Final = np.dtype(
     ]
 )
 _Row = tuple[int, int, int, float, float]
+_Limit = tuple[int, float, float]
+"""The outcome, factor and most of a series."""
 _Table = npt.NDArray[np.void]
 
 
@@ -92,11 +94,12 @@ class _Gathering:
         self._resource = resource
         self._stretch = stretch
         self._of_card = preset.measure(resource).of_card
+        self._card_labels = preset.card_labels if self._of_card else ()
         self._rows: list[_Row] = []
         self._pods: list[TrackedPod] = []
-        self._pod_of: dict[tuple[str, ...], int] = {}
+        self._pod_of: dict[str, int] = {}
         self._gpus: dict[PodGpu, int] = {}
-        self._limits: dict[tuple[str, ...], tuple[Outcome, float, float]] = {}
+        self._limits: dict[tuple[str | None, ...], _Limit] = {}
 
     def take(self, series: Series) -> None:
         """Find out whose a series is, and what it can be at most."""
@@ -105,12 +108,16 @@ class _Gathering:
             self._rows.append((_NO_POD, _NOBODY, _NOBODY, 1.0, 0.0))
             return
         index = self._gpus.setdefault(gpu, len(self._gpus))
-        pod = self._pod(gpu[:2])
-        if pod == _NOBODY:
+        tracked = self._find(gpu.namespace, gpu.pod)
+        if tracked is None:
             self._rows.append((_UNKNOWN_POD, _NOBODY, index, 1.0, 0.0))
             return
-        outcome, factor, most = self._limit(series.labels, self._pods[pod].pod.spec.node_name)
-        self._rows.append((_CODES[outcome], pod, index, factor, most))
+        # By UID: another thread may put a newer version of a pod in the place of the one found before.
+        pod = self._pod_of.setdefault(tracked.pod.metadata.uid, len(self._pods))
+        if pod == len(self._pods):
+            self._pods.append(tracked)
+        code, factor, most = self._limit(series.labels, tracked.pod.spec.node_name)
+        self._rows.append((code, pod, index, factor, most))
 
     def samples(self, series: Sequence[Series], outcomes: Counter[Outcome]) -> Samples:
         """Judge every sample, and keep those of the fullest GPUs."""
@@ -136,43 +143,33 @@ class _Gathering:
             outcomes[Outcome.DUPLICATE] += duplicates
         return kept
 
-    def _pod(self, name: tuple[str, str]) -> int:
-        """The index of a tracked pod, or -1 where there is none."""
-        index = self._pod_of.get(name)
-        if index is None:
-            tracked = self._find(*name)
-            index = _NOBODY if tracked is None else len(self._pods)
-            self._pod_of[name] = index
-            if tracked is not None:
-                self._pods.append(tracked)
-        return index
-
-    def _limit(self, labels: Mapping[str, str], node: str) -> tuple[Outcome, float, float]:
+    def _limit(self, labels: Mapping[str, str], node: str) -> _Limit:
         """What becomes of a series on a node, its factor, and the most that it can be."""
-        what = (node, *map(labels.get, self._preset.card_labels)) if self._of_card else (node,)
+        what: tuple[str | None, ...] = (node, *map(labels.get, self._card_labels))
         limit = self._limits.get(what)
         if limit is None:
             limit = self._limits[what] = self._work_out_limit(labels, node)
         return limit
 
-    def _work_out_limit(self, labels: Mapping[str, str], node: str) -> tuple[Outcome, float, float]:
+    def _work_out_limit(self, labels: Mapping[str, str], node: str) -> _Limit:
         if self._preset.whole_cards and self._cards.is_shared(node):
-            return Outcome.SHARED, 1.0, 0.0
+            return _CODES[Outcome.SHARED], 1.0, 0.0
         most = most_plausible(self._resource, self._cards.largest(node))
         if not self._of_card:
-            return Outcome.ACCEPTED, 1.0, most
+            return _ACCEPTED, 1.0, most
         whole = self._cards.whole(self._preset, labels, node)
         if whole is None:
-            return Outcome.UNKNOWN_CARD, 1.0, 0.0
-        return Outcome.ACCEPTED, whole, min(most, _MOST_OF_CARD * whole)
+            return _CODES[Outcome.UNKNOWN_CARD], 1.0, 0.0
+        return _ACCEPTED, whole, min(most, _MOST_OF_CARD * whole)
 
     def _wanted(self, pods: IndexArray, times: FloatArray) -> _BoolArray:
         """Which samples are wanted at all; those of nobody's pods are."""
         wanted = self._stretch.wanted or {}
         bounds = [wanted.get(pod.workload, (math.inf, math.inf)) for pod in self._pods]
         # The last place is that of -1: nobody.
-        after, up_to = np.array([*bounds, (-math.inf, math.inf)])[pods].T
-        return (times > after) & (times <= up_to)
+        after, up_to = np.array([*bounds, (-math.inf, math.inf)], np.float64)[pods].T
+        wanted_ones: _BoolArray = (times > after) & (times <= up_to)
+        return wanted_ones
 
     def _shared(self, gpus: IndexArray, times: FloatArray) -> _BoolArray:
         """Which samples are of a card that other pods, ours or not, have at the same time."""
@@ -236,7 +233,7 @@ class _Gathering:
         return Samples(
             pods=tuple(self._pods[pod] for pod in (keys[of_pod] // span).tolist()),
             of=np.repeat(np.arange(len(of_pod)), np.diff(of_pod, append=len(keys))),
-            times=(keys % span + stretch.begin + 1) * stretch.step,
+            times=(keys % span + stretch.begin + 1).astype(np.float64) * stretch.step,
             values=fullest,
         ), int(np.count_nonzero(np.diff(gpus) == 0))
 

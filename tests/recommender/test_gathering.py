@@ -310,3 +310,12 @@ def test_every_sample_has_one_outcome_and_those_taken_are_the_largest_of_each_po
     assert len(samples.values) == len(expected)
     assert outcomes.total() == sum(len(one.values) for one in found)
     assert np.all(np.isfinite(samples.values))
+
+
+def test_a_pod_of_which_a_newer_version_comes_in_between_is_still_one_pod() -> None:
+    versions = iter((tracked(), tracked(annotations={"new": "yes"})))
+    gatherer = Gatherer(preset=TENSORFUSION, find=lambda *_: next(versions), cards=ON_L4)
+    found = [series(1.0), series(2.0, uuid="GPU-1")]
+    samples = gatherer.gather(Resource.TFLOPS, found, stretch(), Counter())
+    assert len(samples.pods) == 1
+    assert values(samples) == [2.0]
