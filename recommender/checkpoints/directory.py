@@ -43,6 +43,7 @@ class DirectoryStore:
         self._directory = directory
         self._check = check
         self._known: frozenset[Generation] = frozenset()
+        self._writing: asyncio.Future[frozenset[Generation]] | None = None
 
     @property
     def part_bytes(self) -> int:
@@ -50,7 +51,9 @@ class DirectoryStore:
         return _LONGEST
 
     async def generations(self) -> Sequence[Generation]:
-        """All complete checkpoints there are."""
+        """All complete checkpoints there are; a write that was cancelled goes on, and is waited for."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
         with self._reaching():
             self._known = frozenset(await asyncio.to_thread(self._files))
         return list(self._known)
@@ -63,7 +66,9 @@ class DirectoryStore:
     async def write(self, generation: Generation, parts: Sequence[bytes]) -> None:
         """Stores a checkpoint, and removes those before the one before it."""
         with self._reaching():
-            self._known = await asyncio.to_thread(self._write, generation, b"".join(parts), self._known)
+            write = asyncio.to_thread(self._write, generation, b"".join(parts), self._known)
+            self._writing = asyncio.ensure_future(write)
+            self._known = await asyncio.shield(self._writing)
 
     async def remove(self, shard: Shard) -> None:
         """Removes all checkpoints of a shard."""

@@ -51,7 +51,6 @@ class CheckpointKeeper:
         metrics: Told of each that is saved, and of all that fails.
         clock: The time, epoch seconds.
         half_life: Of the histograms; those of another one are of no use.
-        peak_window: Length of the windows of VRAM peaks, seconds; likewise.
         timing: How long things may take.
     """
 
@@ -63,7 +62,6 @@ class CheckpointKeeper:
         metrics: CheckpointMetrics,
         clock: Callable[[], float],
         half_life: float,
-        peak_window: float,
         timing: KeeperTiming = KeeperTiming(),
     ) -> None:
         self._loader = CheckpointLoader(
@@ -71,7 +69,6 @@ class CheckpointKeeper:
             shard=shard,
             metrics=metrics,
             half_life=half_life,
-            peak_window=peak_window,
             patience=timing.patience,
         )
         self._store = store

@@ -63,7 +63,6 @@ class CheckpointLoader:
         shard: Whose.
         metrics: Told of all that cannot be used.
         half_life: Of the histograms; those of another one are of no use.
-        peak_window: Length of the windows of VRAM peaks, seconds; likewise.
         patience: Seconds for which a store that cannot be reached is waited for.
     """
 
@@ -74,14 +73,12 @@ class CheckpointLoader:
         shard: Shard,
         metrics: FailureMetrics,
         half_life: float,
-        peak_window: float,
         patience: float,
     ) -> None:
         self._store = store
         self._shard = shard
         self._metrics = metrics
         self._half_life = half_life
-        self._peak_window = peak_window
         self._patience = patience
 
     async def load(self) -> Loaded:
@@ -161,13 +158,11 @@ class CheckpointLoader:
         snapshot = saved.snapshot
         if (snapshot.tflops.buckets, snapshot.vram.buckets) != (buckets.TFLOPS, buckets.VRAM):
             raise CheckpointForeign("its histograms have other buckets than this version's")
-        for name, before, wanted in (
-            ("half_life", snapshot.tflops.half_life, self._half_life),
-            ("half_life", snapshot.vram.half_life, self._half_life),
-            ("peak_window", snapshot.peaks.window, self._peak_window),
-        ):
-            if before != wanted:
-                raise CheckpointForeign(f"it was made with {name} {before:g} s, which is {wanted:g} s now")
+        for before in (snapshot.tflops.half_life, snapshot.vram.half_life):
+            if before != self._half_life:
+                raise CheckpointForeign(
+                    f"it was made with half_life {before:g} s, which is {self._half_life:g} s now"
+                )
 
     def _pass_over(self, error: CheckpointUnreadable, **fields: object) -> None:
         self._metrics.checkpoint_failed(error.reason)

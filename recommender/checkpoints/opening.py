@@ -41,5 +41,4 @@ def open_keeper(
         metrics=metrics,
         clock=clock,
         half_life=settings.half_life,
-        peak_window=settings.peak_window,
     )

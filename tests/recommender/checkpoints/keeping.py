@@ -12,7 +12,7 @@ from recommender.checkpoints.keeper import CheckpointKeeper, KeeperTiming
 from recommender.checkpoints.snapshot import Snapshot
 from recommender.checkpoints.store import CheckpointStore
 from recommender.shards import Shard
-from tests.recommender.checkpoints.making import DAY, HALF_LIFE, NOW
+from tests.recommender.checkpoints.making import HALF_LIFE, NOW
 from tests.support.fake_kube import FakeKube
 from vgpu.kube.client import KubeClient
 
@@ -70,7 +70,6 @@ def keeper(
     told: Told | None = None,
     now: float = NOW,
     half_life: float = HALF_LIFE,
-    peak_window: float = DAY,
     timing: KeeperTiming | None = None,
 ) -> CheckpointKeeper:
     """A keeper, as a process that has just started has it."""
@@ -80,7 +79,6 @@ def keeper(
         metrics=told or Told(),
         clock=lambda: now,
         half_life=half_life,
-        peak_window=peak_window,
         timing=timing or KeeperTiming(patience=0, timeout=10),
     )
 

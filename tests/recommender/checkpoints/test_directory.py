@@ -1,6 +1,8 @@
+import asyncio
 import errno
 import itertools
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from recommender.errors import NotLeader
 from recommender.shards import Shard
 from tests.recommender.checkpoints.keeping import Killed, KillSwitch
 from tests.recommender.checkpoints.making import NOW
+from tests.support.waiting import until
 
 SHARD = Shard(1, 3)
 
@@ -128,6 +131,26 @@ async def test_whoever_may_no_longer_write_puts_nothing_in_place(tmp_path: Path)
     with pytest.raises(NotLeader):
         await DirectoryStore(tmp_path, check=check).write(generation(1), [b"late"])
     assert not names_in(tmp_path)
+
+
+async def test_a_write_that_is_cancelled_is_over_before_the_directory_is_listed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(handle: int) -> None:
+        begun.set()
+        may_end.wait(5)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    store = DirectoryStore(tmp_path)
+    write = asyncio.create_task(store.write(generation(1), [b"content 1"]))
+    await until(begun.is_set)
+    write.cancel()
+    listing = asyncio.create_task(store.generations())
+    await until(write.done)
+    may_end.set()
+    assert await listing == [generation(1)]
 
 
 async def test_a_checkpoint_that_vanished_is_told(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def is_tie(row: WeightArray, fraction: Fraction) -> bool:
     return any(abs(reached - before - fraction * sums[-1]) <= 3 * slack(row) for reached in sums)
 
 
+@settings(max_examples=40)
 @given(histograms)
 def test_every_running_sum_stays_within_half_a_unit_of_the_total(weights: WeightArray) -> None:
     for before, after in zip(weights, there_and_back(weights), strict=True):
@@ -87,12 +88,13 @@ def test_every_running_sum_stays_within_half_a_unit_of_the_total(weights: Weight
             assert abs(old - new) <= allowed
 
 
+@settings(max_examples=40)
 @given(histograms)
 def test_a_bucket_counts_afterwards_if_and_only_if_it_did_before(weights: WeightArray) -> None:
     np.testing.assert_array_equal(there_and_back(weights) >= EPSILON, weights >= EPSILON)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(histograms, st.fractions(-1, 2) | st.sampled_from([Fraction(p, 100) for p in (0, 50, 90, 95, 100)]))
 def test_no_percentile_moves_but_for_ties(weights: WeightArray, fraction: Fraction) -> None:
     for before, after in zip(weights, there_and_back(weights), strict=True):
@@ -100,8 +102,8 @@ def test_no_percentile_moves_but_for_ties(weights: WeightArray, fraction: Fracti
             assert bucket_at(before, fraction) == bucket_at(after, fraction)
 
 
-def test_no_usual_percentile_of_ten_thousand_workloads_moves() -> None:
-    snapshot = random_snapshot(10_000)
+def test_no_usual_percentile_of_thousands_of_workloads_moves() -> None:
+    snapshot = random_snapshot(4_000)
     for before in (snapshot.tflops.weights, snapshot.vram.weights):
         after = there_and_back(before)
         sums = [np.cumsum(each, axis=1, dtype=np.float64) for each in (before, after)]
@@ -110,6 +112,7 @@ def test_no_usual_percentile_of_ten_thousand_workloads_moves() -> None:
             np.testing.assert_array_equal(*found)
 
 
+@settings(max_examples=40)
 @given(histograms)
 def test_what_was_rounded_once_is_not_rounded_further(weights: WeightArray) -> None:
     once = there_and_back(weights)
