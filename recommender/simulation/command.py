@@ -10,6 +10,7 @@ from rich.console import Console
 
 from recommender.simulation.documents import to_csv, to_json
 from recommender.simulation.errors import BadUsage
+from recommender.simulation.lines import STDIN, open_usage
 from recommender.simulation.measurements import Measurements, measure
 from recommender.simulation.options import (
     SHORTEST,
@@ -24,7 +25,7 @@ from recommender.simulation.replay import Pace, Replay, Step
 from recommender.simulation.summary import Summary, summarize
 from recommender.simulation.tables import last_step, steps_table, summary_table
 from recommender.simulation.trial import CardGiven, Trial, prepare, read_profile
-from recommender.simulation.usage_file import STDIN, open_usage, read_usage
+from recommender.simulation.usage_file import read_usage
 from vgpu.capacity import any_card
 from vgpu.gpu_models import GpuModels
 from vgpu.gpu_peaks import load_models

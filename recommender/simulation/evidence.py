@@ -17,13 +17,11 @@ from recommender.buckets import FloatArray, IndexArray
 from recommender.estimation import NO_EVIDENCE, Evidence
 from recommender.histories import Histories
 from recommender.keys import WorkloadKey
-from recommender.pods import TrackedPod
 from recommender.samples import Samples
 from recommender.simulation.measurements import Measured, Measurements
+from recommender.simulation.pods import SimulatedPods
 from recommender.usage import Usage
 from vgpu.api import AutoSetResources
-from vgpu.kube.objects import ObjectMeta, Pod
-from vgpu.naming import Owner
 from vgpu.slices import Resource
 
 # To feed so many samples takes about as long as to be called at all.
@@ -75,7 +73,7 @@ class Witness:
         per_pass = len(measurements) / len(self._busy)
         self._most = min(_MOST_PASSES, max(1, math.isqrt(int(_SAMPLES_AT_ONCE / per_pass))))
         self._keys = tuple(WorkloadKey("simulation", str(index)) for index in range(self._most))
-        self._pods = _Pods(measurements.pods, self._keys)
+        self._pods = SimulatedPods(measurements, self._keys)
         self._histories = Histories(half_life=half_life, peak_window=peak_window, now=float(times[0]))
         for key in self._keys:
             self._histories.configure(key, config)
@@ -90,6 +88,8 @@ class Witness:
                 yield self._seen(known, index)
                 for idle in range(index + 1, end):
                     yield self._rest(known, idle)
+            for uid in self._pods.gone(float(self._times[stretch[-1]])):
+                self._histories.forget_pod(uid)
 
     def _stretches(self) -> Iterator[IndexArray]:
         """The passes that have samples, as many together as are taken at once."""
@@ -157,7 +157,7 @@ class _Source:
         """How many samples there are up to a pass."""
         return int(self._stops[index])
 
-    def samples(self, after: IndexArray, up_to: IndexArray, pods: "_Pods") -> Samples:
+    def samples(self, after: IndexArray, up_to: IndexArray, pods: SimulatedPods) -> Samples:
         """For each workload what comes after one pass, -1 for the beginning, and up to another."""
         starts, lengths = self._stops[after], self._stops[up_to] - self._stops[after]
         which = np.repeat(np.arange(len(lengths)), lengths)
@@ -171,32 +171,3 @@ class _Source:
             times=self._measured.times[chosen[order]],
             values=self._measured.values[chosen[order]],
         )
-
-
-class _Pods:
-    """The pods of each workload; a pod's name is as good as its UID here."""
-
-    def __init__(self, names: tuple[str, ...], keys: tuple[WorkloadKey, ...]) -> None:
-        self._names = names
-        self._keys = keys
-        self._made: dict[int, TrackedPod] = {}
-
-    def number(self, workloads: IndexArray, of: IndexArray) -> IndexArray:
-        """A number for each pair of a workload and a pod."""
-        return workloads * len(self._names) + of
-
-    def named(self, numbers: IndexArray) -> tuple[TrackedPod, ...]:
-        """The pods of such numbers."""
-        return tuple(self._pod(number) for number in numbers.tolist())
-
-    def _pod(self, number: int) -> TrackedPod:
-        if number not in self._made:
-            workload, of = divmod(number, len(self._names))
-            key, name = self._keys[workload], self._names[of]
-            self._made[number] = TrackedPod(
-                pod=Pod(metadata=ObjectMeta(name=name, namespace=key.namespace, uid=f"{key.name}/{name}")),
-                workload=key,
-                root=Owner(api_version="apps/v1", kind="Deployment", name=key.name, uid=key.name),
-                created=-math.inf,
-            )
-        return self._made[number]

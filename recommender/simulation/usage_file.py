@@ -5,31 +5,24 @@ that names its line and column; a value that is a number but cannot be true is l
 """
 
 import csv
-import gzip
-import io
 import math
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import BinaryIO, Final, Protocol, cast
+from typing import BinaryIO, Final, Protocol
 
-import click
 import numpy as np
 
 from recommender.buckets import FloatArray, IndexArray
 from recommender.simulation.errors import BadUsage, quoted
+from recommender.simulation.lines import TextLines, Watch, raw_lines
 from vgpu.slices import Resource
 
 COLUMNS: Final = ("timestamp", "pod", "tflops", "vram_bytes")
-STDIN: Final = "-"
 
-# A row has some fifty characters; without a bound one line could be all of a disk.
-_LONGEST_LINE: Final = 1 << 16
-_GZIP: Final = b"\x1f\x8b"
 # The first second after the last year that a timestamp can name.
 _END_OF_TIME: Final = 253_402_300_800.0
 # Pods are sampled together, so that their timestamps repeat.
@@ -83,30 +76,6 @@ class Reader(Protocol):
         ...
 
 
-Watch = Callable[[Iterable[bytes]], Iterable[bytes]]
-"""Passes lines on, and may show how many have gone by."""
-
-
-@contextmanager
-def open_usage(path: str) -> Iterator[BinaryIO]:
-    """A file of usage, or standard input where the path is `-`; unpacked where it is compressed by gzip.
-
-    Raises:
-        BadUsage: it cannot be opened.
-    """
-    try:
-        opened = click.open_file(path, "rb")  # which leaves standard input open at the end
-    except OSError as error:
-        raise BadUsage(path, f"cannot be opened: {error.strerror}") from error
-    with opened as stream:
-        # Standard input need not know how to peek, and must not be closed by what reads it.
-        buffered = io.BufferedReader(cast("io.RawIOBase", stream))
-        try:
-            yield _unpacked(buffered)
-        finally:
-            buffered.detach()
-
-
 def read_usage(stream: BinaryIO, name: str, *, watch: Watch = iter) -> UsageFile:
     """Read a file of usage.
 
@@ -118,7 +87,7 @@ def read_usage(stream: BinaryIO, name: str, *, watch: Watch = iter) -> UsageFile
     Raises:
         BadUsage: the file is empty or no CSV, has not all columns, or has a row that makes no sense.
     """
-    text = _Text(watch(_lines(stream, name)), name)
+    text = TextLines(watch(raw_lines(stream, name)), name)
     reader = csv.reader(text, strict=True)
     try:
         return _read(reader, name)
@@ -126,46 +95,6 @@ def read_usage(stream: BinaryIO, name: str, *, watch: Watch = iter) -> UsageFile
         raise BadUsage(name, f"is not CSV: {error}", line=text.line) from error
     except (OSError, EOFError, zlib.error) as error:
         raise BadUsage(name, f"cannot be read: {error}", line=text.line + 1) from error
-
-
-def _unpacked(stream: "io.BufferedReader[io.RawIOBase]") -> BinaryIO:
-    if stream.peek(len(_GZIP)).startswith(_GZIP):
-        return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
-    return stream
-
-
-def _lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    number = 0
-    while line := stream.readline(_LONGEST_LINE + 1):
-        number += 1
-        if len(line) > _LONGEST_LINE:
-            raise BadUsage(name, f"longer than {_LONGEST_LINE} bytes, so it is no row", line=number)
-        yield line
-
-
-class _Text:
-    """Lines as text, counted."""
-
-    def __init__(self, lines: Iterable[bytes], name: str) -> None:
-        self._lines = iter(lines)
-        self._name = name
-        self.line = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.line += 1
-        try:
-            # Spreadsheets begin a file with a mark that says it is UTF-8.
-            return line.decode("utf-8-sig" if self.line == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise BadUsage(
-                self._name,
-                f"{quoted(line)} is not UTF-8 text; CSV is read, also packed by gzip",
-                line=self.line,
-            ) from error
 
 
 class _Rows:

@@ -134,10 +134,8 @@ def test_without_a_slice_one_is_assumed_and_that_is_said(usage: str) -> None:
     assert summary["resources"]["tflops"]["baseline"] is None
 
 
-def test_the_slice_of_the_command_line_wins_over_the_profile() -> None:
-    found = document(
-        str(EXAMPLE / "usage.csv"), "--profile", str(EXAMPLE / "profile.yaml"), "--tflops-limit", "90"
-    )
+def test_the_slice_of_the_command_line_wins_over_the_profile(usage: str) -> None:
+    found = document(usage, "--profile", str(EXAMPLE / "profile.yaml"), "--tflops-limit", "90")
     assert found["summary"]["baseline"]["limits"] == {"tflops": "90", "vram": "40Gi"}
 
 
@@ -224,6 +222,7 @@ def test_rules_that_are_active_at_once_are_told(tmp_path: Path, usage: str) -> N
 
 def test_the_documentation_shows_what_is_printed() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "simulate.md").read_text()
-    printed = simulate(str(EXAMPLE / "usage.csv"), "--profile", str(EXAMPLE / "profile.yaml")).stdout
+    files = (str(EXAMPLE / "usage.csv"), "--profile", str(EXAMPLE / "profile.yaml"))
+    printed = simulate(*files, "--interval", "10m").stdout
     shown = "\n".join(f"    {line}".rstrip() for line in printed.splitlines())
     assert shown.strip() in guide

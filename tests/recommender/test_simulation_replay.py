@@ -181,6 +181,27 @@ def test_an_idle_workload_keeps_its_estimates_for_eight_days_and_then_begins_ane
     assert steps[-1].estimates[TFLOPS].target < 2000
 
 
+def test_pods_that_come_and_go_are_remembered_while_they_last() -> None:
+    """Each pod is there for two minutes; VRAM counts by one peak for each of them."""
+    rows = [(BEGIN + MINUTE * minute, f"job-{minute // 2}", 1, 1e9) for minute in range(400)]
+    trial = trial_of()
+    replay = Replay(trial=trial, measurements=measured(rows), pace=PACE)
+    *_, last = replay
+    assert last.samples == {TFLOPS: 400, VRAM: 400}
+    assert len(replay._witness._pods._made) == 0
+
+
+def test_a_pod_whose_name_comes_again_goes_on_in_its_window() -> None:
+    """Its two peaks in a day count as one, the higher: it has half of the say then, and not a third."""
+    rows = [
+        *constant(1, 1e9, minutes=200, pod="b"),
+        (BEGIN, "a", 1, 1e9),
+        (BEGIN + 300 * MINUTE, "a", 1, 9e9),
+    ]
+    *_, last = replayed(rows, trial_of(config_of(targetVramPercentile=0.55)))
+    assert last.estimates[VRAM].target > 9e9
+
+
 def test_a_span_of_too_many_steps_is_refused() -> None:
     rows: list[Row] = [(1.0, "a", 1, 1), (BEGIN, "a", 1, 1)]
     with pytest.raises(TooLong, match=r"from 1970-01-01T00:00:01Z to 2025-10-09T09:00:00Z there are 29,333,"):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from recommender.simulation.errors import BadUsage
-from recommender.simulation.usage_file import open_usage, read_usage
+from recommender.simulation.lines import open_usage
+from recommender.simulation.usage_file import read_usage
 from tests.support.simulating import BEGIN, HEADER, read_text, text_of, usage_of
 from vgpu.errors import ExitCode
 from vgpu.slices import Resource
