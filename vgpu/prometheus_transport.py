@@ -74,7 +74,7 @@ class Limits:
     answer_bytes: int
 
 
-class _Untrusted(PrometheusUnreachable):
+class PrometheusUntrusted(PrometheusUnreachable):
     """The server's certificate is not one to trust: asking again will not help."""
 
 
@@ -163,7 +163,7 @@ class PrometheusTransport:
                 reply = await self._send(endpoint, form, question)
         except aiohttp.ClientConnectorCertificateError as error:
             reason = error.certificate_error
-            raise _Untrusted(question.told(f"cannot be trusted: {reason}; see prometheus_ca_file")) from error
+            raise PrometheusUntrusted(question.told(f"cannot be trusted: {reason}; see prometheus_ca_file")) from error
         except (aiohttp.ClientError, OSError) as error:
             raise PrometheusUnreachable(question.told(f"cannot be reached: {_reason(error)}")) from error
         return reply
@@ -205,7 +205,7 @@ def _is_passing(reply: Reply) -> bool:
 
 
 def _is_away(error: BaseException) -> bool:
-    return isinstance(error, PrometheusUnreachable) and not isinstance(error, _Untrusted)
+    return isinstance(error, PrometheusUnreachable) and not isinstance(error, PrometheusUntrusted)
 
 
 def _last(state: RetryCallState) -> Reply:

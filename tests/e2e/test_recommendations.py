@@ -194,14 +194,16 @@ async def test_prometheus_scrapes_the_services_and_has_the_recommendation(
     def expected(amount: str, resource: str) -> float:
         return parse_tflops(amount) / 1000 if resource == "tflops" else float(parse_vram(amount))
 
+    async def figures(name: str) -> list[float]:
+        series = await prometheus.query(f'{name}{{namespace="{view.namespace}", workload="engine"}}')
+        return [one.values[-1] for one in series]
+
     async def look() -> bool | NotYet:
-        series = await prometheus.query(
-            f'vgpu_recommender_recommendation{{exported_namespace="{view.namespace}"}}'
-        ) or (await prometheus.query(f'vgpu_recommender_recommendation{{namespace="{view.namespace}"}}'))
         found = {
-            (one.labels["resource"], one.labels["kind"]): one.values[-1]
-            for one in series
-            if one.labels["workload"] == "engine"
+            (resource, kind): value
+            for resource, unit in (("tflops", "tflops"), ("vram", "vram_bytes"))
+            for kind in ("request", "limit")
+            for value in await figures(f"vgpu_workload_recommended_{kind}_{unit}")
         }
         status = (await view.workload("engine")).status["recommendation"]
         wanted = {
