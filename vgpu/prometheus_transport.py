@@ -163,7 +163,8 @@ class PrometheusTransport:
                 reply = await self._send(endpoint, form, question)
         except aiohttp.ClientConnectorCertificateError as error:
             reason = error.certificate_error
-            raise PrometheusUntrusted(question.told(f"cannot be trusted: {reason}; see prometheus_ca_file")) from error
+            told = question.told(f"cannot be trusted: {reason}; see prometheus_ca_file")
+            raise PrometheusUntrusted(told) from error
         except (aiohttp.ClientError, OSError) as error:
             raise PrometheusUnreachable(question.told(f"cannot be reached: {_reason(error)}")) from error
         return reply

@@ -116,11 +116,9 @@ def values(members: Iterable[StrEnum]) -> set[str]:
 
 
 def kinds_of(error: type[T]) -> Iterator[type[T]]:
-    """The errors that are raised: those of which no module offers more special ones."""
-    special = [each for each in error.__subclasses__() if not each.__name__.startswith("_")]
-    if not special:
-        yield error
-    for each in special:
+    """All errors below one that is never raised itself."""
+    for each in error.__subclasses__():
+        yield each
         yield from kinds_of(each)
 
 
