@@ -122,7 +122,7 @@ def _largest(cap: Amounts, otherwise: Amounts) -> Amounts:
 
 def _size(usage: str) -> int | None:
     """Bytes to read, where that can be known."""
-    if usage == STDIN or not Path(usage).is_file():
+    if usage == STDIN or not Path(usage).is_file() or Path(usage).suffix == ".gz":
         return None
     return Path(usage).stat().st_size
 

@@ -64,8 +64,8 @@ def summary_table(summary: Summary) -> RenderableType:
 
 def _overview(summary: Summary) -> Iterator[str]:
     yield (
-        f"{shown_time(summary.first)} to {shown_time(summary.last)}: {summary.pods:,} pods, "
-        f"{summary.passes:,} steps, one every {summary.interval:g} s, and {summary.changes:,} recommendations"
+        f"{shown_time(summary.first)} to {shown_time(summary.last)}: pods {summary.pods:,}, "
+        f"steps {summary.passes:,} of {summary.interval:g} s, recommendations {summary.changes:,}"
     )
     for resource, of_resource in summary.resources.items():
         yield f"{LABELS[resource]}: {_taken(of_resource)}"
