@@ -127,7 +127,10 @@ def kinds_of(error: type[T]) -> Iterator[type[T]]:
     [
         ("What becomes of samples", values(Outcome)),
         ("Errors of the metric source", {error.__name__ for error in kinds_of(PrometheusError)}),
-        ("Failures of checkpoints", {error.reason for error in kinds_of(CheckpointError)}),
+        (
+            "Failures of checkpoints",
+            {error.reason for error in kinds_of(CheckpointError)} - {CheckpointError.reason},
+        ),
         (
             "What is done to pods",
             values(Label) | {error.outcome for error in kinds_of(LeftAloneError)},
