@@ -18,8 +18,7 @@ MOST_LEVELS: Final = 100
 """How deep the spec or status of a custom resource may be nested: less than code that walks it by recursion
 can take, and far more than anything that is meant."""
 
-# Labels and annotations of so many objects are kept once for all that have the same; the pods of a workload come
-# close together.
+# Labels and annotations are kept once for all objects that have the same, if they come close together.
 _MOST_SHARED: Final = 4096
 
 
@@ -207,7 +206,7 @@ def controller_of(metadata: ObjectMeta) -> Owner | None:
 
 
 def _is_deep(document: Document) -> bool:
-    if document.brackets <= MOST_LEVELS:  # nearly always
+    if document.brackets < MOST_LEVELS:  # nearly always
         return False
     level: list[object] = [dict(document)]
     for _ in range(MOST_LEVELS):
