@@ -94,10 +94,6 @@ class Attention:
         """Have a workload picked until it is settled again."""
         self._looks["settled"][self._slot(key)] = False
 
-    def unsettle_all(self) -> None:
-        """Have all workloads picked, as when the cluster's cards have changed."""
-        self._looks["settled"] = False
-
     def forget(self, key: WorkloadKey) -> None:
         """Drop a workload that is no more."""
         slot = self._slots.pop(key, None)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from recommender.recommendation import Decision
 from recommender.verdicts import Verdict
 from vgpu.api import AutoSetResources
 from vgpu.quantities import QuantityError
-from vgpu.slices import Resource, parse_amount
+from vgpu.slices import Resource, format_amount, parse_amount
 
 _PART: Final = np.dtype(
     [
@@ -127,16 +127,19 @@ def _shown(
     if entry.keys() != {*_FIELDS, "confidence"}:
         return None
     try:
-        amounts = tuple(float(parse_amount(resource, entry[name])) for name in _FIELDS)
-        same = _same_text(str(entry["confidence"]))
-    except (QuantityError, InvalidOperation):
+        amounts = tuple(parse_amount(resource, entry[name]) for name in _FIELDS)
+        confidence = float(entry["confidence"])
+    except (QuantityError, TypeError, ValueError):
         return None
-    return amounts, same
+    # Anything that we would spell otherwise is to be written anew.
+    ours = [*(format_amount(resource, amount) for amount in amounts), f"{confidence:.3g}"]
+    if ours != [entry[name] for name in (*_FIELDS, "confidence")] or not math.isfinite(confidence):
+        return None
+    return tuple(map(float, amounts)), _same_text(Decimal(entry["confidence"]))
 
 
-def _same_text(text: str) -> tuple[float, float]:
-    """Between which numbers `text` is what three digits show; a little less than that, to be sure."""
-    shown = Decimal(text)
+def _same_text(shown: Decimal) -> tuple[float, float]:
+    """Between which numbers three digits show the same; a little less than that, to be sure."""
     half = Decimal("0.49").scaleb(shown.adjusted() - 2)
     # Below a power of ten the digits are finer.
     below = half / 10 if shown.normalize().as_tuple().digits == (1,) else half
