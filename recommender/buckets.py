@@ -84,15 +84,22 @@ class ExponentialBuckets:
 
         A value that is itself the start of a bucket may be put into the bucket below: rounding decides.
         """
-        _refuse_nan(values)
         # Clipped first: the product must not overflow, and below `first` rounding must not reach bucket 1.
-        inside = np.where(values < self.first, 0.0, np.minimum(values, 2 * self.starts[-1]))
-        powers = np.log(inside * (self.ratio - 1) / self.first + 1) / math.log(self.ratio)
+        powers = np.clip(values, 0, 2 * self.starts[-1])
+        powers *= values >= self.first
+        # In place: with a copy at each step this would take twice as long.
+        powers *= self.ratio - 1
+        powers /= self.first
+        powers += 1
+        np.log(powers, out=powers)
+        powers /= math.log(self.ratio)
+        _refuse_nan(powers)
         return np.minimum(powers.astype(np.intp), self.count - 1)
 
 
 def _refuse_nan(values: FloatArray) -> None:
-    if np.isnan(values).any():
+    # The minimum of numbers of which one is NaN is NaN.
+    if values.size and np.isnan(values.min()):
         raise ValueError("a sample's value is NaN: such samples are to be dropped before the histogram")
 
 

@@ -19,8 +19,17 @@ from recommender.percentiles import BLOCK, BoolArray, WeightArray
 from recommender.rows import Rows
 from recommender.vpa_checkpoint import Checkpoint, checkpoint_of, weights_of
 
-_HEAVIEST: Final = 2.0**100
-"""The largest decayed weight of a sample: 2^27 of them still fit into a float32."""
+_CHUNK_SAMPLES: Final = 8192
+"""Samples worked on at a time, for the same reason as CHUNK_ROWS."""
+
+_HEAVIEST: Final = 2.0**50
+"""The largest weight of a sample before decay."""
+
+_FARTHEST: Final = 50.0
+"""Half-lives that a sample may lie ahead of the reference. The heaviest then weighs 2^100."""
+
+_FULLEST: Final = 2.0**126
+"""The largest weight of a bucket that is taken over: a float32 also holds it twice."""
 
 _NEGLIGIBLE: Final = 2.0**-64
 """Weights below this many epsilons are dropped when the reference moves. No float64 sum of a row that is not
@@ -215,10 +224,8 @@ class HistogramBank:
                 f"not {weights.shape}"
             )
         _refuse_unfit(weights, reference)
-        self.move_reference(reference)
         for part in _parts(len(rows)):
-            aligned = self._aligned(weights[part].astype(np.float64), reference)
-            self._rows.array[rows[part], : self.buckets.count] = aligned
+            self._rows.array[rows[part], : self.buckets.count] = self._aligned(weights[part], reference)
 
     def export_row(self, row: int) -> Checkpoint:
         """One row in the Vertical Pod Autoscaler's form."""
@@ -234,54 +241,52 @@ class HistogramBank:
         weights = weights_of(checkpoint, self.buckets.count)
         self._rows.array[row, : self.buckets.count] = self._aligned(weights, checkpoint.reference)
 
-    def _aligned(self, weights: FloatArray, reference: float) -> WeightArray:
+    def _aligned(self, weights: npt.NDArray[np.floating], reference: float) -> WeightArray:
         """Bucket weights of one row or of many at the bank's reference, which may move; same shape."""
+        _refuse_unfit(weights, reference)
         self.move_reference(reference)
-        amounts = self._decayed(weights, np.float64(reference))
+        amounts = self._at_reference(weights.astype(np.float64), np.float64(reference))
         amounts[amounts < _NEGLIGIBLE * self.epsilon] = 0
         return amounts
 
     def _cells(
         self, rows: npt.ArrayLike, values: npt.ArrayLike, weights: npt.ArrayLike, times: npt.ArrayLike
     ) -> tuple[IndexArray, WeightArray]:
-        rows = self._rows.require(rows)
-        cells = rows * self._width + self.buckets.find(np.asarray(values, dtype=np.float64))
-        amounts = self._decayed(np.asarray(weights, dtype=np.float64), np.asarray(times, dtype=np.float64))
-        return cells, np.broadcast_to(amounts, cells.shape)
+        """Where in the bank samples belong and how much they weigh there, both of shape (n,)."""
+        rows, values = self._rows.require(rows), np.asarray(values, dtype=np.float64)
+        weights = np.broadcast_to(np.asarray(weights, dtype=np.float64), rows.shape)
+        times = np.broadcast_to(np.asarray(times, dtype=np.float64), rows.shape)
+        if rows.size:
+            self._move_for(weights, times)
+        cells, amounts = np.empty(rows.shape, dtype=np.intp), np.empty(rows.shape, dtype=np.float32)
+        for part in _parts(len(rows), _CHUNK_SAMPLES):
+            cells[part] = rows[part] * self._width + self.buckets.find(values[part])
+            amounts[part] = self._at_reference(weights[part], times[part])
+        return cells, amounts
 
-    def _decayed(self, weights: FloatArray, times: FloatArray | np.float64) -> WeightArray:
-        """Weights at the reference time, which moves when a sample so far ahead comes that they overflow."""
-        amounts = self._at_reference(weights, times)
-        if not _fits(amounts):
-            if not (np.all(weights >= 0) and np.isfinite(weights).all() and np.isfinite(times).all()):
-                raise ValueError("a sample's weight must be finite and not negative, and its time finite")
-            self.move_reference(float(np.max(times)))
-            amounts = self._at_reference(weights, times)
-            if not _fits(amounts):
-                raise ValueError(f"a sample's weight must be below {_HEAVIEST}")
-        return amounts.astype(np.float32)
+    def _move_for(self, weights: FloatArray, times: FloatArray) -> None:
+        """Moves the reference where a sample lies so far ahead of it that its weight would overflow."""
+        heaviest, latest = weights.max(), times.max()
+        if not (weights.min() >= 0 and heaviest <= _HEAVIEST and np.isfinite([times.min(), latest]).all()):
+            raise ValueError(f"a sample's weight must be from 0 to {_HEAVIEST}, and its time finite")
+        if (latest - self._reference) / self.half_life > _FARTHEST:
+            self.move_reference(float(latest))
 
-    def _at_reference(self, weights: FloatArray, times: FloatArray | np.float64) -> FloatArray:
-        # Overflow, and 0 * infinity, are what _fits looks for.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(weights * np.exp2((times - self._reference) / self.half_life))
+    def _at_reference(self, weights: FloatArray, times: FloatArray | np.float64) -> WeightArray:
+        return np.asarray(weights * np.exp2((times - self._reference) / self.half_life), dtype=np.float32)
 
     def _flat(self) -> WeightArray:
         return self._rows.array.reshape(-1)
 
 
-def _parts(count: int) -> Iterator[slice]:
-    """So many rows in chunks."""
-    return (slice(start, start + CHUNK_ROWS) for start in range(0, count, CHUNK_ROWS))
+def _parts(count: int, size: int = CHUNK_ROWS) -> Iterator[slice]:
+    """So many rows or samples in chunks."""
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def _refuse_unfit(weights: npt.NDArray[np.floating], reference: float) -> None:
-    # Half of it, for the weights may be relative to a time that is up to a half-life after the reference.
-    if not (np.isfinite(reference) and _fits(weights, _HEAVIEST / 2)):
+    fits = weights.size == 0 or (weights.min() >= 0 and weights.max() <= _FULLEST)
+    if not (fits and np.isfinite(reference)):
         raise ValueError(
-            f"weights to load must be from 0 to {_HEAVIEST / 2} and their reference finite, not {reference}"
+            f"weights to load must be from 0 to {_FULLEST} and their reference finite, not {reference}"
         )
-
-
-def _fits(amounts: npt.NDArray[np.floating], heaviest: float = _HEAVIEST) -> bool:
-    return amounts.size == 0 or bool(amounts.min() >= 0 and amounts.max() <= heaviest)
