@@ -11,6 +11,7 @@ from recommender.buckets import IndexArray
 from recommender.checkpoints.snapshot import PendingBackfill, Snapshot
 from recommender.estimation import Estimation, empty_estimation
 from recommender.history_rows import HistoryRows, Placed
+from recommender.kernels import Kernels
 from recommender.keys import WorkloadKey
 from recommender.limit_peaks import LimitPeaks
 from recommender.samples import Samples
@@ -54,16 +55,24 @@ class Histories:
         peak_window: seconds in which a pod's VRAM counts by its peak only.
         now: when this begins, in seconds since the epoch.
         limit_peaks: remembers what pods took under different VRAM limits.
+        kernels: runs the loops over histograms; numpy's where none are given.
     """
 
     def __init__(
-        self, *, half_life: float, peak_window: float, now: float, limit_peaks: LimitPeaks | None = None
+        self,
+        *,
+        half_life: float,
+        peak_window: float,
+        now: float,
+        limit_peaks: LimitPeaks | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
         self._usage = HistoryRows(
             half_life=half_life,
             peak_window=peak_window,
             now=now,
             limit_peaks=LimitPeaks() if limit_peaks is None else limit_peaks,
+            kernels=kernels,
         )
         self._rows: dict[WorkloadKey, int] = {}
         self._configs: dict[WorkloadKey, AutoSetResources] = {}
@@ -198,7 +207,7 @@ class Histories:
         self, samples: Samples, new: list[WorkloadKey], wanted: Container[WorkloadKey] | None = None
     ) -> Placed:
         """Find each sample's row; workloads without one get it, and are added to `new`."""
-        seen = np.unique(samples.of)
+        seen = np.flatnonzero(np.bincount(samples.of, minlength=len(samples.pods)))
         keys = [samples.pods[index].workload for index in seen.tolist()]
         asked = keys if wanted is None else [key for key in keys if key in wanted]
         unknown = dict.fromkeys(key for key in asked if key not in self._rows)

@@ -13,6 +13,7 @@ from recommender.estimation import Estimation
 from recommender.estimators import BoolArray, estimate_rows
 from recommender.histograms import HistogramBank
 from recommender.history_columns import HistoryColumns
+from recommender.kernels import Kernels
 from recommender.limit_peaks import LimitPeaks
 from recommender.peaks import PeakWindows
 from recommender.pods import TrackedPod
@@ -70,15 +71,24 @@ class HistoryRows:
         peak_window: seconds in which a pod's VRAM counts by its peak only.
         now: when this begins, in seconds since the epoch.
         limit_peaks: remembers what pods took under different VRAM limits.
+        kernels: runs the banks' loops; numpy's where none are given.
 
     Attributes:
         columns: counts of samples, and how the rows are estimated.
     """
 
-    def __init__(self, *, half_life: float, peak_window: float, now: float, limit_peaks: LimitPeaks) -> None:
+    def __init__(
+        self,
+        *,
+        half_life: float,
+        peak_window: float,
+        now: float,
+        limit_peaks: LimitPeaks,
+        kernels: Kernels | None,
+    ) -> None:
         self._banks = {
-            Resource.TFLOPS: HistogramBank(buckets.TFLOPS, half_life=half_life, reference=now),
-            Resource.VRAM: HistogramBank(buckets.VRAM, half_life=half_life, reference=now),
+            resource: HistogramBank(division, half_life=half_life, reference=now, kernels=kernels)
+            for resource, division in _DIVISIONS.items()
         }
         self._peaks = PeakWindows(self._banks[Resource.VRAM], window=peak_window)
         self._peak_window = peak_window
@@ -125,9 +135,12 @@ class HistoryRows:
         self.columns.count(tflops.rows, tflops.times)
         self._banks[Resource.TFLOPS].add(tflops.rows, tflops.values, _TFLOPS_WEIGHT, tflops.times)
         self._limit_peaks.observe(vram.pods, vram.pod_rows, vram.of, vram.times, vram.values)
-        seen, of = np.unique(vram.of, return_inverse=True)
+        seen = np.flatnonzero(np.bincount(vram.of, minlength=len(vram.pods)))
+        places = np.full(len(vram.pods), -1, dtype=np.intp)
+        places[seen] = np.arange(len(seen))
         uids = [vram.pods[index].uid for index in seen.tolist()]
-        return self._peaks.observe_many(uids, vram.pod_rows[seen], vram.times, vram.values, of=of)
+        rows, of = vram.pod_rows[seen], places[vram.of]
+        return self._peaks.observe_many(uids, rows, vram.times, vram.values, of=of)
 
     def estimate(self, rows: IndexArray, found: Estimation) -> Estimation:
         """Fill an empty estimation with what rows say; where a row is -1 it stays empty."""

@@ -42,11 +42,11 @@ class LimitPeaks:
         self._table: FloatArray = np.full((0, 4), np.nan)
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
-        self._uids: list[str] = []
+        self._uids = [""] * 64
         # Of each slot: its row, -1 where it is free.
-        self._row: IndexArray = np.full(0, -1, dtype=np.intp)
+        self._row: IndexArray = np.full(64, -1, dtype=np.intp)
         # Of each pod: limit, created, first, last, peak.
-        self._pods: FloatArray = np.zeros((5, 0))
+        self._pods: FloatArray = np.zeros((5, 64))
 
     def __len__(self) -> int:
         """How many pods are watched."""
@@ -69,10 +69,10 @@ class LimitPeaks:
             times: when, in seconds since the epoch, shape (n,).
             values: in bytes, shape (n,).
         """
-        seen = np.unique(of)
+        seen = np.flatnonzero(np.bincount(of, minlength=len(pods)))
+        touched = self._slots_of([pods[index] for index in seen.tolist()], rows[seen])
         slots = np.full(len(pods), -1, dtype=np.intp)
-        slots[seen] = [self._slot(pods[index], int(rows[index])) for index in seen.tolist()]
-        touched = slots[seen]
+        slots[seen] = touched
         _, _, first, last, peak = self._pods
         span, before = (last - first)[touched], peak[touched]
         np.minimum.at(first, slots[of], times)
@@ -113,10 +113,15 @@ class LimitPeaks:
             more = max(more, len(self._table), 64)
             self._table = np.pad(self._table, ((0, more), (0, 0)), constant_values=np.nan)
 
-    def _slot(self, pod: TrackedPod, row: int) -> int:
-        slot = self._slots.get(pod.uid)
-        if slot is not None and self._row[slot] == row:
-            return slot
+    def _slots_of(self, pods: Sequence[TrackedPod], rows: IndexArray) -> IndexArray:
+        known = self._slots
+        slots = np.array([known.get(pod.uid, -1) for pod in pods], dtype=np.intp)
+        there = (slots >= 0) & (self._row[slots] == rows)
+        for index in np.flatnonzero(~there).tolist():
+            slots[index] = self._open(pods[index], int(rows[index]))
+        return slots
+
+    def _open(self, pod: TrackedPod, row: int) -> int:
         self.forget_pod(pod.uid)
         slot = self._slots[pod.uid] = self._free_slot()
         self._uids[slot] = pod.uid
@@ -129,7 +134,7 @@ class LimitPeaks:
             return self._free.pop()
         slot = len(self._slots)
         if slot >= len(self._row):
-            more = max(64, len(self._row))
+            more = len(self._row)
             self._row = np.pad(self._row, (0, more), constant_values=-1)
             self._pods = np.pad(self._pods, ((0, 0), (0, more)))
             self._uids += [""] * more
