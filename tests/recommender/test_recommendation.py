@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,20 @@ from recommender.estimators import Estimate
 from recommender.recommendation import Decision, decide
 from recommender.standing import Published
 from recommender.targets import pair
-from tests.support.deciding import GIB, TFLOPS, THURSDAY, VRAM, decided, rule, slice_of, tflops, vram
+from tests.support.deciding import (
+    AMOUNT,
+    GIB,
+    TFLOPS,
+    THURSDAY,
+    VRAM,
+    configurations,
+    decided,
+    rule,
+    slice_of,
+    slices,
+    tflops,
+    vram,
+)
 from vgpu.api import AutoSetResources
 from vgpu.quantities import INT64_MAX
 from vgpu.schedule import Rule
@@ -344,43 +358,6 @@ def test_the_end_of_a_rule_beyond_the_card_is_cut_and_its_message_says_so() -> N
 
 # Guarantees
 
-AMOUNT = st.integers(0, INT64_MAX) | st.sampled_from([0, 1, 999, 1000, GIB, INT64_MAX])
-NUMBER = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
-
-
-@st.composite
-def ordered(draw: st.DrawFn) -> tuple[int, int]:
-    low, high = sorted((draw(AMOUNT), draw(AMOUNT)))
-    return low, high
-
-
-@st.composite
-def slices(draw: st.DrawFn) -> VgpuSlice:
-    slice_ = VgpuSlice()
-    for resource in Resource:
-        if pair := draw(st.none() | ordered()):
-            slice_ = slice_.with_resource(resource, request=pair[0], limit=pair[1])
-    return slice_
-
-
-@st.composite
-def configurations(draw: st.DrawFn) -> AutoSetResources:
-    ratio = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
-    ratios = [sorted((draw(ratio), draw(ratio))) for _ in Resource]
-    allowed = [sorted((draw(AMOUNT), draw(AMOUNT))) for _ in Resource]
-    return AutoSetResources(
-        min_allowed=Amounts(*(least for least, _ in allowed)),
-        max_allowed=Amounts(*(draw(st.sampled_from([None, most])) for _, most in allowed)),
-        min_compute_resources_ratio=draw(st.sampled_from([None, ratios[0][0]])),
-        max_compute_resources_ratio=draw(st.sampled_from([None, ratios[0][1]])),
-        min_vram_resources_ratio=draw(st.sampled_from([None, ratios[1][0]])),
-        max_vram_resources_ratio=draw(st.sampled_from([None, ratios[1][1]])),
-        update_threshold=draw(NUMBER),
-        initial_delay_period=draw(NUMBER),
-        min_samples=draw(st.integers(1, 40)),
-    )
-
-
 ESTIMATES = st.dictionaries(
     st.sampled_from(Resource), st.builds(Estimate, AMOUNT, AMOUNT, AMOUNT, st.floats(0, 1e9))
 )
@@ -397,7 +374,7 @@ PUBLISHED = st.builds(
 CAP = st.builds(Amounts, st.none() | AMOUNT, st.none() | AMOUNT)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     estimates=ESTIMATES,
     config=configurations(),
@@ -428,7 +405,7 @@ def test_whatever_is_configured_a_decision_fits_its_limit_and_64_bits_and_no_mor
         assert request is None or limit is None or request <= limit
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     ESTIMATES,
     configurations(),
@@ -470,3 +447,33 @@ def test_a_decision_settles(
             desired=rule.desired if rule else VgpuSlice(),
         )
     assert not decision.changed
+
+
+@settings(max_examples=100, deadline=None)
+@given(estimates=ESTIMATES, config=configurations(), baseline=slices(), published=PUBLISHED, cap=CAP)
+def test_a_limit_keeps_the_ratio_of_the_baseline_unless_the_card_or_64_bits_cut_it(
+    estimates: dict[Resource, Estimate],
+    config: AutoSetResources,
+    baseline: VgpuSlice,
+    published: Published,
+    cap: Amounts,
+) -> None:
+    decision = decide(
+        estimates=estimates,
+        config=config,
+        baseline=baseline,
+        published=replace(published, rule=None),
+        waiting=None,
+        rule=None,
+        cap=cap,
+    )
+    assert decision.recommendation is not None
+    for resource in decision.measured:
+        request, limit = pair(decision.recommendation, resource)
+        own_request, own_limit = pair(baseline, resource)
+        assert request is not None
+        assert own_request
+        assert own_limit is not None
+        kept = max(request, request * own_limit // own_request)
+        cuts = {INT64_MAX, cap.get(resource), *pair(published.recommendation or VgpuSlice(), resource)}
+        assert limit == kept or limit in cuts

@@ -1,8 +1,12 @@
 import math
+from fractions import Fraction
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recommender.targets import Proposal, Reduction, capped, describe, propose
+from recommender.targets import Proposal, Reduction, capped, describe, pair, propose
+from tests.support.deciding import AMOUNT, configurations, ordered, slices
 from vgpu.api import AutoSetResources
 from vgpu.quantities import INT64_MAX
 from vgpu.slices import Amounts, Resource, VgpuSlice
@@ -117,3 +121,47 @@ def test_the_ratio_of_a_share_is_rounded_not_truncated() -> None:
     # 0.1 * 30000 is a little more than 3000 in floats.
     baseline = VgpuSlice(Amounts(tflops=30_000), Amounts(tflops=30_000))
     assert math.trunc(0.1 * 30_000) == proposed(1, baseline, minComputeResourcesRatio=0.1).request
+
+
+# Guarantees
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(Resource), st.integers(-1, 10**18), configurations(), ordered(), ordered())
+def test_the_limits_that_a_user_set_apply_in_the_documented_order(
+    resource: Resource, target: int, config: AutoSetResources, tflops: tuple[int, int], vram: tuple[int, int]
+) -> None:
+    """minAllowed, then maxAllowed, then the least and the most of the baseline's request; as plain steps."""
+    own_request, own_limit = (max(amount, 1) for amount in (tflops if resource is Resource.TFLOPS else vram))
+    baseline = VgpuSlice().with_resource(resource, request=own_request, limit=own_limit)
+    name = "compute" if resource is Resource.TFLOPS else "vram"
+    least, most = (getattr(config, f"{which}_{name}_resources_ratio") for which in ("min", "max"))
+    expected = max(target, 0, config.min_allowed.get(resource) or 0)
+    if (allowed := config.max_allowed.get(resource)) is not None:
+        expected = min(expected, allowed)
+    if least is not None:
+        expected = max(expected, whole(own_request * Fraction(least)))
+    if most is not None:
+        expected = min(expected, whole(own_request * Fraction(most)))
+    proposal = propose(resource, target, config, baseline)
+    # A ratio is multiplied in floats.
+    assert proposal.request == pytest.approx(expected, rel=1e-12, abs=1)
+    assert proposal.limit == min(
+        max(proposal.request, proposal.request * own_limit // own_request), INT64_MAX
+    )
+
+
+def whole(amount: Fraction) -> int:
+    return min(round(amount), INT64_MAX)
+
+
+@given(slices(), st.builds(Amounts, st.none() | AMOUNT, st.none() | AMOUNT))
+def test_nothing_that_is_capped_is_more_than_the_card(wanted: VgpuSlice, card: Amounts) -> None:
+    slice_, reductions = capped(wanted, card)
+    for resource in Resource:
+        most = card.get(resource) or INT64_MAX
+        request, limit = pair(slice_, resource)
+        assert (request or 0) <= most
+        assert (limit or 0) <= most
+        assert request is None or limit is None or request <= limit
+        assert (resource in reductions) == (request != wanted.requests.get(resource))

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 from recommender.estimators import Estimate
 from recommender.recommendation import Decision, decide, waiting_for
 from recommender.standing import Published
 from vgpu.api import AutoSetResources
+from vgpu.quantities import INT64_MAX
 from vgpu.schedule import Rule
 from vgpu.slices import Amounts, Resource, VgpuSlice
 
@@ -63,3 +66,42 @@ def decided(
         "cap": Amounts(),
     } | given
     return decide(config=config, **arguments)
+
+
+# Strategies: amounts up to the largest there are, and every configuration that the API takes.
+
+AMOUNT = st.integers(0, INT64_MAX) | st.sampled_from([0, 1, 999, 1000, GIB, INT64_MAX])
+NUMBER = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
+
+
+@st.composite
+def ordered(draw: st.DrawFn) -> tuple[int, int]:
+    low, high = sorted((draw(AMOUNT), draw(AMOUNT)))
+    return low, high
+
+
+@st.composite
+def slices(draw: st.DrawFn) -> VgpuSlice:
+    slice_ = VgpuSlice()
+    for resource in Resource:
+        if pair := draw(st.none() | ordered()):
+            slice_ = slice_.with_resource(resource, request=pair[0], limit=pair[1])
+    return slice_
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> AutoSetResources:
+    ratio = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+    ratios = [sorted((draw(ratio), draw(ratio))) for _ in Resource]
+    allowed = [sorted((draw(AMOUNT), draw(AMOUNT))) for _ in Resource]
+    return AutoSetResources(
+        min_allowed=Amounts(*(least for least, _ in allowed)),
+        max_allowed=Amounts(*(draw(st.sampled_from([None, most])) for _, most in allowed)),
+        min_compute_resources_ratio=draw(st.sampled_from([None, ratios[0][0]])),
+        max_compute_resources_ratio=draw(st.sampled_from([None, ratios[0][1]])),
+        min_vram_resources_ratio=draw(st.sampled_from([None, ratios[1][0]])),
+        max_vram_resources_ratio=draw(st.sampled_from([None, ratios[1][1]])),
+        update_threshold=draw(NUMBER),
+        initial_delay_period=draw(NUMBER),
+        min_samples=draw(st.integers(1, 40)),
+    )
