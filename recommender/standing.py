@@ -81,8 +81,9 @@ class Standing:
     def current(self) -> VgpuSlice:
         """The slice that the bounds are compared with.
 
-        Where a rule has ended, or its word hides what usage said before, it is the larger of baseline and
-        target, so that nothing dips.
+        Where a rule has ended it is the larger of baseline and target, so that nothing dips. Where an active
+        one hides what usage said before, it is that too, unless the baseline exceeds the rule's word: what was
+        hidden did not, so that it cannot have been the baseline.
         """
         current = self.baseline
         for resource in self.measured():
@@ -92,17 +93,18 @@ class Standing:
         return with_proposals(current, self.risen())
 
     def risen(self) -> list[Proposal]:
-        """The targets that count at once, since they exceed the baseline that a rule leaves."""
+        """The targets that count at once, whatever the bounds say."""
         targets = (
             self.propose(resource)
             for resource in self.scalable()
             if self.ended or self.published.is_of_rule(resource)
         )
-        return [
-            target
-            for target in targets
-            if target.request > (self.baseline.requests.get(target.resource) or 0)
-        ]
+        return [target for target in targets if self._counts_at_once(target)]
+
+    def _counts_at_once(self, target: Proposal) -> bool:
+        baseline = self.baseline.requests.get(target.resource) or 0
+        said_by_rule = self.before.requests.get(target.resource) or 0
+        return target.request > baseline or (not self.ended and baseline > said_by_rule)
 
     def propose(self, resource: Resource) -> Proposal:
         """What the resource's target makes of request and limit."""

@@ -289,6 +289,16 @@ def test_a_rule_counts_alone_for_a_resource_without_samples() -> None:
     assert decision.recommendation == slice_of(44, 5, limits=(99, 10))
 
 
+def test_a_rule_that_hides_what_usage_recommended_does_not_bring_the_baseline_back() -> None:
+    # Usage had cut 60 TFLOPS to 18; 60 lies within the bounds again, which are wide.
+    estimates, baseline = tflops(18, 12, 62), slice_of(60, 5)
+    usage = {"estimates": estimates, "baseline": baseline, "measured": frozenset({TFLOPS})}
+    first = decided(rule=THURSDAY, current=slice_of(18, 5), **usage)
+    second = decided(rule=THURSDAY, previous=THURSDAY, current=first.recommendation, **usage)
+    assert first.recommendation == slice_of(44, 5, limits=(99, 10))
+    assert (second.recommendation, second.changed) == (first.recommendation, False)
+
+
 def test_a_field_that_the_rule_does_not_name_keeps_its_current_value() -> None:
     decision = decided(rule=rule(requests=Amounts(tflops=2000)), baseline=slice_of(1, 3, limits=(4, 3)))
     assert decision.recommendation == slice_of(2, 3, limits=(4, 3))
