@@ -87,16 +87,15 @@ class Changes:
         self._bell.set()
 
     def take(self) -> Batch:
-        """Everything collected so far, which then counts as seen."""
+        """Everything collected so far, which then counts as taken in."""
         batch, self._batch = self._batch, Batch()
         self._bell.clear()
         return batch
 
-    def take_pods(self) -> set[tuple[str, str]]:
-        """The pods collected so far, which then count as seen; all else goes on waiting to be taken."""
-        pods, self._batch.pods = self._batch.pods, set()
-        self._bell.clear()
-        return pods
+    def take_news(self) -> set[WorkloadKey]:
+        """The workloads of which the watch has brought another version; all else waits to be taken."""
+        news, self._batch.news = self._batch.news, set()
+        return news
 
     async def wait(self, seconds: float) -> bool:
         """Wait for a change, at most so long; whether there is one."""

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from recommender.keys import WorkloadKey, key_of
-from vgpu.api import AutoScalingConfig, AutoSetResources, ConfigurationError, WorkloadSpec, parse_spec
+from vgpu.api import AutoScalingConfig, ConfigurationError, WorkloadSpec, parse_spec
 from vgpu.kube.objects import CustomObject
 from vgpu.schedule import Rule, ScheduleError, active_rule, next_transition
 
@@ -105,12 +105,10 @@ class Configurations:
                 self._transitions[key] = known.until
         return known.configuration
 
-    def history_length(self, key: WorkloadKey) -> float:
-        """How much of a workload's past is wanted, in seconds."""
+    def known(self, key: WorkloadKey) -> Configuration | None:
+        """The configuration of a workload as it was last read; None when it never was."""
         known = self._known.get(key)
-        spec = known.configuration.spec if known is not None else None
-        config = spec.auto_scaling_config.auto_set_resources if spec is not None else AutoSetResources()
-        return config.history_length
+        return known.configuration if known is not None else None
 
     def next_transition(self) -> float:
         """When the next rule of any workload begins or ends; infinite when none does."""

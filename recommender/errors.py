@@ -18,13 +18,27 @@ class OwnerGone(RecommenderError):
         )
 
 
-class NotLeader(RecommenderError):
+class TermOver(RecommenderError):
+    """This replica lets go of its Lease, and stands for it again: what it works with has to be made anew."""
+
+
+class NotLeader(TermOver):
     """A write that is not sent, since this replica may write no more: the pass ends, and so does the term."""
 
     def __init__(self) -> None:
         super().__init__(
             "this replica's time as leader is over, and what it wanted to write is not sent; "
             "whoever holds the Lease now sees to it"
+        )
+
+
+class TornHistories(RecommenderError):
+    """Usage was taken in by half: histories that must not be saved."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "usage was taken into the histories only in part, since that failed; they are not saved, "
+            "so that the next start goes on from what was saved before"
         )
 
 

@@ -18,6 +18,12 @@ from vgpu.prometheus import PrometheusError
 Pasts = Callable[[Sequence[WorkloadKey]], tuple[Mapping[WorkloadKey, float], Mapping[WorkloadKey, float]]]
 """How many seconds of the past of workloads are wanted, and when the oldest pod of each was created."""
 
+
+def no_past(_: Sequence[WorkloadKey]) -> tuple[Mapping[WorkloadKey, float], Mapping[WorkloadKey, float]]:
+    """None of the past is wanted."""
+    return {}, {}
+
+
 logger = structlog.get_logger(__name__)
 
 
@@ -48,6 +54,7 @@ class Feeder:
         self._memory = memory
         self._pasts = pasts
         self._metrics = metrics
+        self._forgotten: set[WorkloadKey] = set()
         self.problem: str | None = "the metric source has not been asked yet"
         for outcome in Outcome:
             metrics.samples.labels(outcome.value)
@@ -65,8 +72,9 @@ class Feeder:
         return self._backfill.pause
 
     def forget(self, key: WorkloadKey) -> None:
-        """Read no more of the past of a workload that is gone."""
+        """Read no more of the past of a workload that is gone, and take in no piece that is being read."""
         self._backfill.forget(key)
+        self._forgotten.add(key)
 
     async def feed(self, now: float) -> None:
         """Read stretch after stretch until the present, as far as the source answers.
@@ -88,6 +96,7 @@ class Feeder:
     async def feed_the_past(self) -> None:
         """Read one piece of the past, if there is one to read."""
         given_up = self._backfill.given_up
+        self._forgotten.clear()
         try:
             piece = await self._backfill.step()
         except PrometheusError as error:
@@ -97,12 +106,13 @@ class Feeder:
         self._metrics.backfill_chunks.labels("given_up").inc(self._backfill.given_up - given_up)
         if piece is not None:
             usage, keys = piece
-            self._count(usage, await self._memory.feed_earlier(usage, keys, self._rest))
+            self._count(usage, await self._memory.feed_earlier(usage, partial(self._rest, keys)))
             self._metrics.backfill_chunks.labels("read").inc()
 
-    def _rest(self) -> Sequence[PendingBackfill]:
+    def _rest(self, keys: frozenset[WorkloadKey]) -> tuple[frozenset[WorkloadKey], Sequence[PendingBackfill]]:
+        """For whom a piece counts that was read for these workloads, and what is pending after it."""
         self._backfill.fed()
-        return self._backfill.pending()
+        return keys - self._forgotten, self._backfill.pending()
 
     def _begin(self, usage: Usage, fed: Fed) -> Sequence[PendingBackfill]:
         """Put in the past of workloads that this usage is the first of; what is pending then.

@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from recommender.election import Election, Held, Tenure
-from recommender.errors import NotLeader, StuckTerm
+from recommender.errors import StuckTerm, TermOver
 from recommender.leases import LeaseStore, LeaseTiming
 from recommender.settings import RecommenderSettings
 from recommender.shards import Shard
@@ -22,6 +22,8 @@ from vgpu.kube.errors import KubeError
 
 # A pod has 30 s from SIGTERM to SIGKILL by default, and the Lease is to be released in them too.
 _GRACE: Final = 20.0
+# Between two terms of a replica that has no others to wait for.
+_PAUSE: Final = 2.0
 
 Term = Callable[[Held], Awaitable[None]]
 """What a leader does, until it is cancelled."""
@@ -89,7 +91,8 @@ class Leadership:
 
         A term is cancelled before anybody else can hold the Lease, and awaited before the Lease is stood for
         again. When this is cancelled, so is the term, whose last writes may still go out: the Lease is kept
-        until it has ended, and released then. A term that ends with NotLeader counts as lost.
+        until it has ended, and released then. A term that ends with TermOver, as when the Lease is lost, is
+        followed by another.
 
         Raises:
             StuckTerm: a term did not end in time.
@@ -108,11 +111,16 @@ class Leadership:
             await asyncio.sleep(election.pause())
 
     async def _alone(self, term: Term) -> None:
-        self._begin()
-        try:
-            await term(_Always())
-        finally:
-            self._metrics.leader.set(0)
+        while True:
+            self._begin()
+            try:
+                return await term(_Always())
+            except Exception as error:
+                if not _is_over(error):
+                    raise
+            finally:
+                self._metrics.leader.set(0)
+            await asyncio.sleep(_PAUSE)
 
     def _begin(self) -> None:
         self._metrics.leader.set(1)
@@ -174,7 +182,7 @@ class Leadership:
         await election.resign(tenure)
         for each in (work, keeping):
             failure = _failure_of(each)
-            if failure is not None and not _is_loss(failure):
+            if failure is not None and not _is_over(failure):
                 raise failure
 
     def _failed(self, message: str, election: Election, error: Exception) -> None:
@@ -194,8 +202,8 @@ def _failure_of(work: asyncio.Future[None]) -> BaseException | None:
     return None if work.cancelled() else work.exception()
 
 
-def _is_loss(error: BaseException) -> bool:
-    """Whether nothing but the loss of the Lease ended a term."""
+def _is_over(error: BaseException) -> bool:
+    """Whether a term ended with nothing that another one cannot put right."""
     if isinstance(error, BaseExceptionGroup):
-        return error.split(NotLeader)[1] is None
-    return isinstance(error, NotLeader)
+        return error.split(TermOver)[1] is None
+    return isinstance(error, TermOver)

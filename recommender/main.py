@@ -8,19 +8,23 @@ from typing import Final
 import structlog
 
 from recommender.changes import Changes
+from recommender.checkpoints.errors import CheckpointUnavailable
+from recommender.checkpoints.keeper import CheckpointKeeper
 from recommender.checkpoints.opening import open_keeper
 from recommender.claims import Claims
 from recommender.cluster import Cluster
 from recommender.election import Held, fence
-from recommender.engine import Timing
+from recommender.errors import TermOver
 from recommender.failures import Failures
 from recommender.figures import WorkloadFigures
-from recommender.following import PodFollower
+from recommender.following import PodFollower, Standby
 from recommender.leadership import Leadership
 from recommender.metrics import RecommenderMetrics
 from recommender.owners import OwnerLookup
 from recommender.permissions import require_permissions
 from recommender.pods import PodIndex
+from recommender.restoring import Inheritance, restored
+from recommender.rhythm import Timing
 from recommender.settings import RecommenderSettings
 from recommender.shards import Shard
 from recommender.term import Surroundings, Term
@@ -33,8 +37,6 @@ from vgpu.telemetry import new_registry
 from vgpu.usage_sources import Preset
 
 _USER_AGENT: Final = "vgpu-autoscaler-recommender"
-# While standing by, pods are followed at least so often; a change is followed at once.
-_LONGEST_WAIT: Final = 60.0
 
 logger = structlog.get_logger(__name__)
 
@@ -100,6 +102,7 @@ class Recommender:
         claims = Claims(pods)
         self.cluster = Cluster(client, changes, claims, settings.models(), owns=shard.owns)
         failures = Failures(changes=changes, metrics=metrics, clock=timing.clock)
+        follower = PodFollower(cluster=self.cluster, pods=pods, failures=failures)
         self._around = Surroundings(
             settings=settings,
             client=client,
@@ -108,7 +111,16 @@ class Recommender:
             cluster=self.cluster,
             owners=owners,
             pods=pods,
-            follower=PodFollower(cluster=self.cluster, pods=pods, failures=failures),
+            follower=follower,
+            standby=Standby(
+                cluster=self.cluster,
+                changes=changes,
+                follower=follower,
+                pods=pods,
+                claims=claims,
+                failures=failures,
+                clock=timing.clock,
+            ),
             claims=claims,
             changes=changes,
             failures=failures,
@@ -159,6 +171,9 @@ class Recommender:
 
         Args:
             held: tells for how long writing is allowed.
+
+        Raises:
+            TermOver: the Lease is to be let go of, and to be stood for again; it may be in an ExceptionGroup.
         """
         async with self._pods_followed:
             try:
@@ -168,21 +183,42 @@ class Recommender:
                 self.term = None
                 self._around.figures.clear()
                 self._around.metrics.end_term()
+                self._around.standby.doubt()
 
     async def begin_term(self, held: Held) -> Term:
-        """Make the parts of a term, with the histories of the last one as far as they were saved."""
+        """Make the parts of a term, with the histories of the last one as far as they were saved.
+
+        Raises:
+            TermOver: there may be some, and they cannot be read.
+        """
         around, check = self._around, fence(held)
         client = around.client.guarded(check)
         keeper = open_keeper(
             self._settings, client=client, check=check, metrics=around.metrics, clock=around.timing.clock
         )
-        snapshot = await keeper.load() if keeper is not None else None
-        return Term(around, client=client, keeper=keeper, snapshot=snapshot)
+        inheritance = await self._inherit(keeper)
+        return Term(around, client=client, keeper=keeper, inheritance=inheritance)
+
+    async def _inherit(self, keeper: CheckpointKeeper | None) -> Inheritance:
+        settings = self._settings
+        try:
+            snapshot = await keeper.load() if keeper is not None else None
+        except CheckpointUnavailable as error:
+            # To begin with nothing would be to write nothing over what there is.
+            logger.error("histories cannot be read; this replica does not lead", error=str(error))  # noqa: TRY400 - the trace tells no more
+            raise TermOver(str(error)) from error
+        return await asyncio.to_thread(
+            restored,
+            snapshot,
+            half_life=settings.half_life,
+            peak_window=settings.peak_window,
+            now=self._around.timing.clock(),
+        )
 
     async def _stand_by(self) -> None:
         """Keep the pods' owners known while another replica leads, so that a term can begin at once."""
-        changes = self._around.changes
+        standby = self._around.standby
         while True:
             async with self._pods_followed:
-                await self._around.follower.follow(changes.take_pods())
-            await changes.wait(_LONGEST_WAIT)
+                await standby.keep_up()
+            await standby.wait()

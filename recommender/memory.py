@@ -1,25 +1,30 @@
 """The histories of all workloads, one piece of work on them at a time, and none of it on the event loop."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from typing import TypeVar
 
 from recommender.checkpoints.snapshot import PendingBackfill, Snapshot
+from recommender.errors import TornHistories
 from recommender.estimation import Estimation
 from recommender.histories import Fed, Histories
 from recommender.keys import WorkloadKey
+from recommender.pacing import to_the_end
 from recommender.usage import Usage
 from vgpu.api import AutoSetResources
 
 T = TypeVar("T")
+
+Pending = Sequence[PendingBackfill]
 
 
 class Memory:
     """Histories together with how far usage has been read into them: what a checkpoint holds.
 
     Numpy work on a hundred thousand rows takes longer than probes and watches may wait, so each piece runs in
-    a thread, behind one lock. Where usage ends and what is pending of the past move in the same piece of work
-    that takes the samples in: a snapshot can never miss a sample that counts as read.
+    a thread, behind one lock. Where usage ends, and what is pending of the past, move in the same piece of
+    work that takes the samples in: no snapshot has the one without the other, even when who waits for the
+    work is cancelled in the middle of it.
 
     Args:
         histories: the usage of all workloads.
@@ -27,68 +32,71 @@ class Memory:
         pending: what is still to be read of the past.
     """
 
-    def __init__(
-        self, histories: Histories, *, cursor: float | None = None, pending: Sequence[PendingBackfill] = ()
-    ) -> None:
+    def __init__(self, histories: Histories, *, cursor: float | None = None, pending: Pending = ()) -> None:
         self._histories = histories
         self._cursor = cursor
         self._pending = tuple(pending)
+        self._torn = False
         self._lock = asyncio.Lock()
 
-    async def feed(self, usage: Usage, pending: Callable[[Fed], Sequence[PendingBackfill]]) -> Fed:
+    async def feed(self, usage: Usage, pending: Callable[[Fed], Pending]) -> Fed:
         """Take in what one poll brought.
 
         Args:
             usage: what it brought.
-            pending: what is to be read of the past, now that these workloads are known.
+            pending: what is to be read of the past, now that these workloads are known; called while nothing
+                else is done here.
         """
 
-        def take() -> Fed:
-            fed = self._histories.feed(usage)
-            self._cursor = usage.until
+        async def take() -> Fed:
+            fed = await self._taking(lambda: self._histories.feed(usage))
+            self._cursor, self._pending = usage.until, tuple(pending(fed))
             return fed
 
         async with self._lock:
-            fed = await _in_thread(take)
-            self._pending = tuple(pending(fed))
-        return fed
+            return await to_the_end(take())
 
     async def feed_earlier(
-        self, usage: Usage, keys: Collection[WorkloadKey], pending: Callable[[], Sequence[PendingBackfill]]
+        self, usage: Usage, read: Callable[[], tuple[Collection[WorkloadKey], Pending]]
     ) -> Fed:
         """Take in a piece of the past.
 
         Args:
             usage: the piece.
-            keys: the workloads that it was read for.
-            pending: what is to be read of the past after it.
+            read: the workloads that it counts for, and what is to be read of the past after it; called while
+                nothing else is done here.
         """
 
-        def take() -> Fed:
-            fed = self._histories.feed_earlier(usage, keys)
-            self._pending = rest
+        async def take() -> Fed:
+            keys, pending = read()
+            fed = await self._taking(lambda: self._histories.feed_earlier(usage, keys))
+            self._pending = tuple(pending)
             return fed
 
         async with self._lock:
-            rest = tuple(pending())
-            return await _in_thread(take)
+            return await to_the_end(take())
 
-    async def configure(self, configured: Iterable[tuple[WorkloadKey, AutoSetResources]]) -> None:
-        """Tell how workloads are to be estimated from now on."""
+    async def estimate(self) -> Estimation:
+        """What the samples of all configured workloads say."""
+        return await self._exclusively(self._histories.estimate)
 
-        def take() -> None:
+    async def estimate_as(self, configured: Sequence[tuple[WorkloadKey, AutoSetResources]]) -> Estimation:
+        """What the samples of some workloads say, which are estimated in this way from now on."""
+
+        def work() -> Estimation:
             for key, config in configured:
                 self._histories.configure(key, config)
+            return self._histories.estimate([key for key, _ in configured])
 
-        await self._exclusively(take)
+        return await self._exclusively(work)
 
-    async def estimate(self, keys: Sequence[WorkloadKey] | None = None) -> Estimation:
-        """What the samples of some or of all configured workloads say."""
-        return await self._exclusively(lambda: self._histories.estimate(keys))
+    async def forget_idle(self) -> tuple[WorkloadKey, ...]:
+        """Drop workloads that were without a sample for so long that nothing of theirs counts; returns them.
 
-    async def forget_idle(self, now: float) -> tuple[WorkloadKey, ...]:
-        """Drop the workloads that have been without a sample for so long that nothing of theirs counts."""
-        return await self._exclusively(lambda: self._histories.forget_idle(now))
+        That is by the time up to which usage has been read: nobody is idle because the source is away.
+        """
+        cursor = self._cursor
+        return () if cursor is None else await self._exclusively(lambda: self._histories.forget_idle(cursor))
 
     async def forget(
         self,
@@ -105,7 +113,7 @@ class Memory:
             neglected: those that may come back, and keep their histories.
         """
 
-        def take() -> None:
+        def work() -> None:
             for uid in pods:
                 self._histories.forget_pod(uid)
             for key in workloads:
@@ -113,23 +121,33 @@ class Memory:
             for key in neglected:
                 self._histories.neglect(key)
 
-        await self._exclusively(take)
+        await self._exclusively(work)
+
+    async def forget_other_pods(self, uids: Container[str]) -> None:
+        """Drop all pods but some."""
+        await self._exclusively(lambda: self._histories.forget_other_pods(uids))
 
     async def snapshot(self, now: float) -> Snapshot:
-        """Everything, as it is at this moment."""
+        """Everything, as it is at this moment.
+
+        Raises:
+            TornHistories: taking usage in has failed before it was done.
+        """
         return await self._exclusively(
             lambda: self._histories.snapshot(written=now, cursor=self._cursor, backfill=self._pending)
         )
 
     async def _exclusively(self, work: Callable[[], T]) -> T:
         async with self._lock:
-            return await _in_thread(work)
+            if self._torn:
+                raise TornHistories
+            return await to_the_end(asyncio.to_thread(work))
 
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Do something in a thread, and be there when it ends: a thread goes on when who waits is cancelled."""
-    thread = asyncio.create_task(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(thread)
-    finally:
-        await asyncio.wait([thread])
+    async def _taking(self, work: Callable[[], Fed]) -> Fed:
+        """Take samples in; if that fails nobody can tell which of them count already."""
+        if self._torn:
+            raise TornHistories
+        self._torn = True
+        fed = await asyncio.to_thread(work)
+        self._torn = False
+        return fed

@@ -21,7 +21,6 @@ class Observed:
         workloads: the workloads to look at, as they are known.
         missing: those of them that are not there, or not yet.
         retired: those of the missing ones that have no pods either.
-        news: workloads of which the watch has brought another version.
         pods_gone: UIDs of pods that are no more.
         deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
     """
@@ -29,7 +28,6 @@ class Observed:
     workloads: tuple[CustomObject, ...]
     missing: frozenset[WorkloadKey]
     retired: frozenset[WorkloadKey]
-    news: frozenset[WorkloadKey]
     pods_gone: frozenset[str]
     deleted_hpas: frozenset[WorkloadKey]
 
@@ -84,7 +82,6 @@ class Observer:
             workloads=tuple(live for live in known.values() if live is not None),
             missing=missing,
             retired=retired,
-            news=frozenset(batch.news),
             pods_gone=frozenset(followed.gone),
             deleted_hpas=frozenset(batch.deleted_hpas),
         )

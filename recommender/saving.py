@@ -4,6 +4,7 @@ import structlog
 
 from recommender.checkpoints.errors import CheckpointConflict, CheckpointError
 from recommender.checkpoints.keeper import CheckpointKeeper
+from recommender.errors import TermOver
 from recommender.memory import Memory
 
 logger = structlog.get_logger(__name__)
@@ -25,13 +26,14 @@ class Saver:
         """Save everything as it is; what fails is told, and tried again the next time.
 
         Raises:
-            CheckpointConflict: somebody else writes these checkpoints.
+            TermOver: somebody else writes these checkpoints, or the Lease is lost.
+            TornHistories: they are not what they should be.
         """
         if self._keeper is None:
             return
         try:
             await self._keeper.save(await self._memory.snapshot(now))
-        except CheckpointConflict:
-            raise
+        except CheckpointConflict as error:
+            raise TermOver(str(error)) from error
         except CheckpointError as error:
             logger.warning("checkpoint was not saved", error=str(error))

@@ -1,7 +1,6 @@
 """One term of leadership: everything that holds histories, from the checkpoint it begins with to its own."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,29 +10,29 @@ from recommender.attention import Attention
 from recommender.autoscalers import HpaKeeper
 from recommender.backfill import Backfill
 from recommender.changes import Changes
-from recommender.checkpoints.errors import CheckpointConflict
 from recommender.checkpoints.keeper import CheckpointKeeper
-from recommender.checkpoints.snapshot import Snapshot
 from recommender.claims import Claims
 from recommender.cluster import Cluster
 from recommender.configurations import Configurations
 from recommender.election import Held
-from recommender.engine import Engine, Stages, Timing
-from recommender.errors import NotLeader
+from recommender.engine import Engine, Stages
+from recommender.errors import TermOver, TornHistories
 from recommender.failures import Failures
-from recommender.feeding import Feeder
+from recommender.feeding import Feeder, no_past
 from recommender.figures import WorkloadFigures
-from recommender.following import PodFollower
-from recommender.histories import Histories
+from recommender.following import PodFollower, Standby
 from recommender.horizontal import HorizontalDefaults
 from recommender.keys import WorkloadKey
 from recommender.memory import Memory
 from recommender.metrics import RecommenderMetrics
 from recommender.observing import Observer
 from recommender.owners import OwnerLookup
+from recommender.pasts import Pasts
 from recommender.pods import PodIndex, newest
 from recommender.publisher import StatusPublisher
 from recommender.reporting import Reporter
+from recommender.restoring import Inheritance
+from recommender.rhythm import Rhythm, Timing
 from recommender.saving import Saver
 from recommender.settings import RecommenderSettings
 from recommender.usage import BulkReader, UsageReader
@@ -63,6 +62,7 @@ class Surroundings:
         owners: knows who owns pods.
         pods: the gated pods by workload.
         follower: keeps them current.
+        standby: does so while no term is on.
         claims: decides which of several workloads scales a root controller.
         changes: what has to be looked at.
         failures: contains errors of single workloads.
@@ -79,6 +79,7 @@ class Surroundings:
     owners: OwnerLookup
     pods: PodIndex
     follower: PodFollower
+    standby: Standby
     claims: Claims
     changes: Changes
     failures: Failures
@@ -94,7 +95,7 @@ class Term:
         around: what outlives the term.
         client: a client that writes only while the Lease is held.
         keeper: where histories are saved; None for nowhere.
-        snapshot: the histories to go on with, or None.
+        inheritance: the histories to go on with.
     """
 
     def __init__(
@@ -103,53 +104,48 @@ class Term:
         *,
         client: KubeClient,
         keeper: CheckpointKeeper | None,
-        snapshot: Snapshot | None,
+        inheritance: Inheritance,
     ) -> None:
         self._around = around
         self._client = client
+        self._inherited = inheritance.keys
         self._configurations = Configurations()
-        histories = self._histories()
-        snapshot = _restored(histories, snapshot)
-        self._memory = Memory(
-            histories,
-            cursor=snapshot.cursor if snapshot else None,
-            pending=snapshot.backfill if snapshot else (),
-        )
-        self._snapshot = snapshot
+        self._memory = Memory(inheritance.histories, cursor=inheritance.cursor, pending=inheritance.pending)
         self._saver = Saver(memory=self._memory, keeper=keeper)
-        self._usage = self._feeder()
-        self.engine = self._engine()
-        around.metrics.backfill_pending.set_function(lambda: self._usage.pending)
+        self._feeder = self._new_feeder(inheritance)
+        self.engine = self._new_engine()
+        self._rhythm = Rhythm(
+            self.engine, changes=around.changes, metrics=around.metrics, timing=around.timing
+        )
+        around.metrics.backfill_pending.set_function(lambda: self._feeder.pending)
 
     async def run(self, held: Held) -> None:
         """Work until cancelled; then save what is remembered, while the Lease still allows it.
 
         Args:
             held: tells how long that is.
+
+        Raises:
+            TermOver: somebody else leads, or writes the same checkpoints; in an ExceptionGroup.
         """
         try:
             await self.begin()
-            await self.engine.run()
+            await self._rhythm.run()
         finally:
             await self._save_at_last(held)
 
     async def begin(self) -> None:
-        """Drop from restored histories what ceased to be while nobody was looking.
-
-        Raises:
-            KubeError: kube-apiserver does not tell who owns a pod; in an ExceptionGroup.
-        """
+        """Catch up with the cluster, and drop from the histories what has gone while nobody was looking."""
         around = self._around
-        await around.follower.follow(around.changes.take_pods())
-        if self._snapshot is None:
-            return
-        uids = {pod.uid for pod in around.pods.values()}
+        await around.standby.keep_up()
+        # All that there are, for those of which nobody has told yet whose they are.
+        await self._memory.forget_other_pods({pod.metadata.uid for pod in around.cluster.pods.values()})
         known = around.pods.workloads().union(around.cluster.own_workloads())
-        await self._memory.forget(
-            pods=[uid for uid in self._snapshot.peaks.uids if uid not in uids],
-            workloads=[key for key in self._snapshot.keys if key not in known],
-        )
-        self._snapshot = None  # the arrays are in the banks now
+        gone = [key for key in self._inherited if key not in known]
+        for key in gone:
+            self._feeder.forget(key)
+        await self._memory.forget(workloads=gone)
+        self._inherited = ()
 
     async def _save_at_last(self, held: Held) -> None:
         allowed = min(held.remaining() - _LAST_WRITE_MARGIN, _LONGEST_LAST_WRITE)
@@ -159,24 +155,18 @@ class Term:
         try:
             async with asyncio.timeout(allowed):
                 await self.engine.checkpoint()
-        except (TimeoutError, CheckpointConflict, NotLeader) as error:
+        except (TimeoutError, TermOver, TornHistories) as error:
             logger.warning("histories are not saved at the end", error=str(error) or "it took too long")
 
-    def _histories(self) -> Histories:
-        settings = self._around.settings
-        return Histories(
-            half_life=settings.half_life, peak_window=settings.peak_window, now=self._around.timing.clock()
-        )
-
-    def _engine(self) -> Engine:
+    def _new_engine(self) -> Engine:
         around = self._around
         stages = Stages(
-            observer=self._observer(),
-            feeder=self._usage,
+            observer=self._new_observer(),
+            feeder=self._feeder,
             memory=self._memory,
             attention=Attention(),
-            judge=self._judge(),
-            reporter=self._reporter(),
+            judge=self._new_judge(),
+            reporter=self._new_reporter(),
             figures=around.figures,
             saver=self._saver,
         )
@@ -185,10 +175,10 @@ class Term:
             changes=around.changes,
             failures=around.failures,
             metrics=around.metrics,
-            timing=around.timing,
+            clock=around.timing.clock,
         )
 
-    def _judge(self) -> Judge:
+    def _new_judge(self) -> Judge:
         pods = self._around.pods
         return Judge(
             configurations=self._configurations,
@@ -196,7 +186,7 @@ class Term:
             newest_pod=lambda key: newest(pods.of(key)),
         )
 
-    def _observer(self) -> Observer:
+    def _new_observer(self) -> Observer:
         around = self._around
         keeper = WorkloadKeeper(
             client=self._client,
@@ -213,7 +203,7 @@ class Term:
             failures=around.failures,
         )
 
-    def _feeder(self) -> Feeder:
+    def _new_feeder(self, inheritance: Inheritance) -> Feeder:
         around, settings = self._around, self._around.settings
         bulk = BulkReader(
             source=around.source,
@@ -225,31 +215,30 @@ class Term:
         )
         reader = UsageReader(reader=bulk, settle=settings.settle)
         backfill = Backfill(reader=bulk, pods_of=self._pods_of, pause=settings.backfill_pause)
-        if self._snapshot is not None:
-            backfill.resume(self._snapshot.backfill)
-            if self._snapshot.cursor is not None:
-                reader.resume(self._snapshot.cursor)
+        backfill.resume(inheritance.pending)
+        if inheritance.cursor is not None:
+            reader.resume(inheritance.cursor)
         return Feeder(
             reader=reader,
             backfill=backfill,
             memory=self._memory,
-            pasts=self._pasts,
+            pasts=self._new_pasts() if settings.backfill else no_past,
             metrics=around.metrics,
+        )
+
+    def _new_pasts(self) -> Pasts:
+        around = self._around
+        return Pasts(
+            cluster=around.cluster,
+            configurations=self._configurations,
+            pods=around.pods,
+            failures=around.failures,
         )
 
     def _pods_of(self, key: WorkloadKey) -> list[str]:
         return [pod.pod.metadata.name for pod in self._around.pods.of(key)]
 
-    def _pasts(
-        self, keys: Sequence[WorkloadKey]
-    ) -> tuple[Mapping[WorkloadKey, float], Mapping[WorkloadKey, float]]:
-        if not self._around.settings.backfill:
-            return {}, {}
-        lengths = {key: self._configurations.history_length(key) for key in keys}
-        created = {key: [pod.created for pod in self._around.pods.of(key)] for key in keys}
-        return lengths, {key: min(times) for key, times in created.items() if times}
-
-    def _reporter(self) -> Reporter:
+    def _new_reporter(self) -> Reporter:
         around, settings = self._around, self._around.settings
         return Reporter(
             cluster=around.cluster,
@@ -260,15 +249,3 @@ class Term:
             figures=around.figures,
             defaults=HorizontalDefaults(metric=settings.horizontal_metric, target=settings.horizontal_target),
         )
-
-
-def _restored(histories: Histories, snapshot: Snapshot | None) -> Snapshot | None:
-    """Take saved histories up; None where there are none, or none that today's settings go on with."""
-    if snapshot is None:
-        return None
-    try:
-        histories.restore(snapshot)
-    except ValueError as error:
-        logger.warning("histories begin anew", reason=str(error))
-        return None
-    return snapshot

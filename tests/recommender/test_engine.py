@@ -1,7 +1,5 @@
-import asyncio
-import contextlib
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -288,12 +286,10 @@ async def test_a_restart_keeps_what_was_recommended_and_writes_nothing() -> None
     async with recommending() as rig:
         await recommended(rig)
         before, writes = rig.status(), len(rig.kube.writes())
-        async with rig.running():
-            rig.engine.look_at_everything()
-            await rig.settle()
-            await rig.pass_time(minutes=2)
-            assert rig.status() == before
-            assert len(rig.kube.writes()) == writes
+        await rig.restart(save=False)
+        await rig.pass_time(minutes=2)
+        assert rig.status() == before
+        assert len(rig.kube.writes()) == writes
 
 
 async def test_a_restart_in_a_window_reverts_at_its_end() -> None:
@@ -303,13 +299,11 @@ async def test_a_restart_in_a_window_reverts_at_its_end() -> None:
         rig.now = CREATED + 10.6 * 3600
         await rig.settle()
         rig.now = CREATED + 11 * 3600
-        async with rig.running():
-            rig.engine.look_at_everything()
-            await rig.settle()
-            condition = rig.condition()
-            assert condition is not None
-            assert condition["reason"] == "RuleInactive"
-            assert "activeCronScalingRule" not in rig.status()
+        await rig.restart(save=False)
+        condition = rig.condition()
+        assert condition is not None
+        assert condition["reason"] == "RuleInactive"
+        assert "activeCronScalingRule" not in rig.status()
 
 
 async def test_conditions_of_others_stay() -> None:
@@ -481,10 +475,8 @@ async def test_of_two_autoscalers_of_ours_on_one_object_one_remains_over_a_resta
         other = "vgpu-web" if left == "vgpu-renamed" else "vgpu-renamed"
         twin["metadata"] = {"name": other, "namespace": "default", "labels": twin["metadata"]["labels"]}
         rig.kube.put(HPAS, twin)
-        async with rig.running():
-            rig.engine.look_at_everything()
-            await rig.settle()
-            assert hpas(rig) == [left]
+        await rig.restart(save=False)
+        assert hpas(rig) == [left]
 
 
 # Whichever name comes first in a pass must not matter.
@@ -498,9 +490,7 @@ async def test_a_restart_leaves_the_autoscaler_of_a_renamed_workload_alone(old: 
         await rig.settle()
         assert hpas(rig) == [f"vgpu-{new}"]
         before = len(rig.kube.writes())
-        async with rig.running():
-            rig.engine.look_at_everything()
-            await rig.settle()
+        await rig.restart(save=False)
         assert rig.kube.writes()[before:] == []
 
 
@@ -580,17 +570,6 @@ async def test_an_autoscaler_that_is_refused_holds_up_no_recommendation() -> Non
         assert (scaling["status"], scaling["reason"]) == ("False", "AutoscalerFailed")
 
 
-@contextlib.asynccontextmanager
-async def at_work(rig: Rig) -> AsyncIterator[None]:
-    task = asyncio.create_task(rig.engine.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def test_a_rule_takes_effect_within_a_second_of_its_minute() -> None:
     async with recommending() as rig:
         put_profile(rig, {"cronScalingRules": [HALF_PAST_TEN]})
@@ -599,13 +578,13 @@ async def test_a_rule_takes_effect_within_a_second_of_its_minute() -> None:
         assert "activeCronScalingRule" not in rig.status()
         begins = CREATED + 10.5 * 3600
         rig.run_clock(begin=begins - 0.3)
-        async with at_work(rig):
+        async with rig.leading():
             await until(lambda: "activeCronScalingRule" in rig.status())
             assert begins <= rig.clock() < begins + 1
 
 
 async def test_a_new_pod_is_taken_care_of_without_waiting_for_the_interval() -> None:
-    async with recommending(interval=3600) as rig, at_work(rig):
+    async with recommending(interval=3600) as rig, rig.leading():
         await until(lambda: rig.prometheus.requests)
         rig.deploy("web", annotations=APPLIED)
         await until(lambda: rig.kube.find(WORKLOADS, "default", "web") and rig.condition(), timeout=2)
@@ -614,7 +593,7 @@ async def test_a_new_pod_is_taken_care_of_without_waiting_for_the_interval() -> 
 async def test_usage_is_read_once_an_interval() -> None:
     async with recommending(interval=0.2) as rig:
         rig.run_clock(begin=START)
-        async with at_work(rig):
+        async with rig.leading():
             await until(lambda: len(rig.prometheus.requests) >= 6)
             assert rig.clock() - START >= 0.3
         ranges = [float(request.form["start"]) for request in rig.prometheus.requests[::2]]

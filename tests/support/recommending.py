@@ -6,6 +6,7 @@ async with recommending() as rig:
     rig.use("web", tflops=3.0, vram=2e9, minutes=40)
     await rig.pass_time(minutes=40)         # feeds once a minute
     assert rig.status("web")["recommendation"] == ...
+    await rig.restart()                     # another process, and another term of leadership
 """
 
 import asyncio
@@ -13,13 +14,14 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from recommender.engine import Engine, Timing
+from recommender.engine import Engine
 from recommender.main import Recommender
+from recommender.rhythm import Timing
 from recommender.settings import RecommenderSettings
 from recommender.term import Term
 from tests.support import builders
@@ -48,8 +50,9 @@ class Rig:
         self.now = START
         self.offset: float | None = None
         self.lease = math.inf
+        self._process = AsyncExitStack()
+        self._settings: dict[str, Any] = {}
         self._recommender: Recommender | None = None
-        self._term: Term | None = None
 
     @property
     def recommender(self) -> Recommender:
@@ -58,8 +61,12 @@ class Rig:
 
     @property
     def engine(self) -> Engine:
-        assert self._term is not None, "it works inside of `recommending`"
-        return self._term.engine
+        return self.term.engine
+
+    @property
+    def term(self) -> Term:
+        assert self.recommender.term is not None, "this replica leads"
+        return self.recommender.term
 
     def remaining(self) -> float:
         """For how long the recommender may write."""
@@ -89,30 +96,52 @@ class Rig:
         """Let the clock run by itself, from a time on."""
         self.offset = begin - time.monotonic()
 
+    async def start(self, **settings: Any) -> None:
+        """A recommender process, which begins a term at once; settings are added to those of the last one."""
+        self._settings |= settings
+        chosen = RecommenderSettings(prometheus_url=self.prometheus.url, **self._settings)
+        enter = self._process.enter_async_context
+        client = await enter(self.kube.client())
+        source = await enter(PrometheusClient(self.prometheus.url))
+        self._recommender = Recommender(
+            settings=chosen,
+            client=client,
+            source=source,
+            preset=TENSORFUSION,
+            timing=Timing(interval=chosen.interval, settle=chosen.settle, clock=self.clock),
+        )
+        await enter(_following(self._recommender))
+        await self.begin_term()
+
+    async def begin_term(self) -> None:
+        """Another term of the recommender that runs."""
+        self.recommender.term = await self.recommender.begin_term(self)
+        await self.term.begin()
+        self.engine.look_at_everything()
+
+    async def stop(self) -> None:
+        """The end of the process: nothing is saved."""
+        process, self._process = self._process, AsyncExitStack()
+        self._recommender = None
+        await process.aclose()
+
+    async def restart(self, *, save: bool = True, **settings: Any) -> None:
+        """The end of the process, with a last checkpoint or without, and the next one."""
+        if save:
+            await self.engine.checkpoint()
+        await self.stop()
+        await self.start(**settings)
+        await self.settle()
+
     @asynccontextmanager
-    async def running(self, **settings: Any) -> AsyncIterator[None]:
-        """A recommender process, from its start to its end."""
-        alone = {"leader_election": False, "checkpoint_store": "none"}
-        chosen = RecommenderSettings(prometheus_url=self.prometheus.url, **{"settle": 0, **alone, **settings})
-        async with self.kube.client() as client, PrometheusClient(self.prometheus.url) as source:
-            self._recommender = Recommender(
-                settings=chosen,
-                client=client,
-                source=source,
-                preset=TENSORFUSION,
-                timing=Timing(interval=chosen.interval, settle=chosen.settle, clock=self.clock),
-            )
-            following = asyncio.create_task(_follow(self._recommender))
-            try:
-                await self._recommender.cluster.wait_synced(5)
-                self._term = self._recommender.term = await self._recommender.begin_term(self)
-                await self._term.begin()
-                self.engine.look_at_everything()
-                yield
-            finally:
-                following.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await following
+    async def leading(self) -> AsyncIterator[asyncio.Task[None]]:
+        """A term as it is outside of tests, from its beginning to its end, working by itself."""
+        task = asyncio.create_task(self.recommender.lead(self))
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
 
     # The cluster.
 
@@ -216,11 +245,26 @@ class Rig:
 
 @asynccontextmanager
 async def recommending(**settings: Any) -> AsyncIterator[Rig]:
-    """A rig with a recommender that runs; keyword arguments are its settings."""
-    async with FakeKube() as kube:
-        rig = Rig(kube, FakePrometheus())
-        async with rig.prometheus, rig.running(**settings):
+    """A rig with a recommender that runs, alone and without checkpoints unless its settings say so."""
+    async with FakeKube() as kube, FakePrometheus() as prometheus:
+        rig = Rig(kube, prometheus)
+        await rig.start(**{"settle": 0, "leader_election": False, "checkpoint_store": "none", **settings})
+        try:
             yield rig
+        finally:
+            await rig.stop()
+
+
+@asynccontextmanager
+async def _following(recommender: Recommender) -> AsyncIterator[None]:
+    following = asyncio.create_task(_follow(recommender))
+    try:
+        await recommender.cluster.wait_synced(5)
+        yield
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
 
 
 async def _follow(recommender: Recommender) -> None:
