@@ -82,8 +82,8 @@ class Standing:
         """The slice that the bounds are compared with.
 
         Where a rule has ended it is the larger of baseline and target, so that nothing dips. Where an active
-        one hides what usage said before, it is that too, unless the baseline exceeds the rule's word: what was
-        hidden did not, so that it cannot have been the baseline.
+        one hides what usage said before, it is that too, unless the baseline exceeds the rule's word: what is
+        hidden does not, so that it cannot have been the baseline.
         """
         current = self.baseline
         for resource in self.measured():
