@@ -79,6 +79,21 @@ class ExponentialBuckets:
         """What a percentile that falls into a bucket answers, shape (count,)."""
         return np.append(self.starts[1:], self.starts[-1])
 
+    @cached_property
+    def bounds(self) -> FloatArray:
+        """The smallest value that `find` puts into each bucket, to the last bit, shape (count,).
+
+        That is the start or a neighbour of it, as rounding decides; of the first bucket minus infinity.
+        """
+        below, there = self.starts[1:] * (1 - 1e-6), self.starts[1:] * (1 + 1e-6)
+        wanted = np.arange(1, self.count)
+        while True:
+            middle = (below + there) / 2
+            if not ((below < middle) & (middle < there)).any():
+                return np.concatenate(([-np.inf], there))
+            reached = self.find(middle) >= wanted
+            below, there = np.where(reached, below, middle), np.where(reached, middle, there)
+
     def find(self, values: FloatArray) -> IndexArray:
         """The bucket of each value, by the logarithm.
 
@@ -93,11 +108,12 @@ class ExponentialBuckets:
         powers += 1
         np.log(powers, out=powers)
         powers /= math.log(self.ratio)
-        _refuse_nan(powers)
+        refuse_nan(powers)
         return np.minimum(powers.astype(np.intp), self.count - 1)
 
 
-def _refuse_nan(values: FloatArray) -> None:
+def refuse_nan(values: FloatArray) -> None:
+    """Raises ValueError where a value is NaN."""
     # The minimum of numbers of which one is NaN is NaN.
     if values.size and np.isnan(values.min()):
         raise ValueError("a sample's value is NaN: such samples are to be dropped before the histogram")

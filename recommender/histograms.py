@@ -13,14 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from recommender.buckets import Buckets, FloatArray, IndexArray
-from recommender.kernels import CHUNK_ROWS, Kernels, NumpyKernels
+from recommender.buckets import Buckets, FloatArray, IndexArray, refuse_nan
+from recommender.kernels import CHUNK_ROWS, Decay, Kernels, NumpyKernels, Placed, Samples
 from recommender.percentiles import BLOCK, BoolArray, WeightArray
 from recommender.rows import Rows
 from recommender.vpa_checkpoint import Checkpoint, checkpoint_of, weights_of
-
-_CHUNK_SAMPLES: Final = 8192
-"""Samples worked on at a time, for the same reason as CHUNK_ROWS."""
 
 _HEAVIEST: Final = 2.0**50
 """The largest weight of a sample before decay."""
@@ -75,7 +72,7 @@ class HistogramBank:
         self.half_life = half_life
         self.epsilon = epsilon
         self._kernels = kernels or NumpyKernels()
-        self._reference = reference
+        self._decay = Decay(reference, half_life)
         self._width = -(-buckets.count // BLOCK) * BLOCK
         self._rows = Rows(capacity, self._width)
         self._ends = np.pad(buckets.ends, (0, self._width - buckets.count), mode="edge")
@@ -83,7 +80,7 @@ class HistogramBank:
     @property
     def reference(self) -> float:
         """Time at which a sample has a decay factor of 1, epoch seconds."""
-        return self._reference
+        return self._decay.reference
 
     def __len__(self) -> int:
         """How many rows are handed out."""
@@ -171,10 +168,10 @@ class HistogramBank:
         To be called on every pass: it does nothing until a half-life is over. Rows are then scaled by an
         exact power of two, which changes no percentile of a row whose buckets stay above epsilon.
         """
-        steps = np.floor((now - self._reference) / self.half_life)
+        steps = np.floor((now - self.reference) / self.half_life)
         if not steps >= 1:
             return
-        self._reference += float(steps) * self.half_life
+        self._decay = Decay(self.reference + float(steps) * self.half_life, self.half_life)
         factor = np.float32(np.exp2(-steps))
         used = self._rows.used
         for part in _parts(len(used)):
@@ -229,7 +226,7 @@ class HistogramBank:
 
     def export_row(self, row: int) -> Checkpoint:
         """One row in the Vertical Pod Autoscaler's form."""
-        return checkpoint_of(self.weights(row), self._reference)
+        return checkpoint_of(self.weights(row), self.reference)
 
     def import_row(self, row: int, checkpoint: Checkpoint) -> None:
         """Replaces a row by what a checkpoint holds.
@@ -245,43 +242,40 @@ class HistogramBank:
         """Bucket weights of one row or of many at the bank's reference, which may move; same shape."""
         _refuse_unfit(weights, reference)
         self.move_reference(reference)
-        amounts = self._at_reference(weights.astype(np.float64), np.float64(reference))
+        amounts = self._decay.weights(weights.astype(np.float64), np.float64(reference))
         amounts[amounts < _NEGLIGIBLE * self.epsilon] = 0
         return amounts
 
     def _cells(
         self, rows: npt.ArrayLike, values: npt.ArrayLike, weights: npt.ArrayLike, times: npt.ArrayLike
-    ) -> tuple[IndexArray, WeightArray]:
+    ) -> Placed:
         """Where in the bank samples belong and how much they weigh there, both of shape (n,)."""
         rows, values = self._rows.require(rows), np.asarray(values, dtype=np.float64)
         weights = np.broadcast_to(np.asarray(weights, dtype=np.float64), rows.shape)
         times = np.broadcast_to(np.asarray(times, dtype=np.float64), rows.shape)
+        if values.shape != rows.shape:
+            raise ValueError(f"{len(rows)} rows need as many values, not {values.size}")
         if rows.size:
+            refuse_nan(values)
             self._move_for(weights, times)
-        cells, amounts = np.empty(rows.shape, dtype=np.intp), np.empty(rows.shape, dtype=np.float32)
-        for part in _parts(len(rows), _CHUNK_SAMPLES):
-            cells[part] = rows[part] * self._width + self.buckets.find(values[part])
-            amounts[part] = self._at_reference(weights[part], times[part])
-        return cells, amounts
+        samples = Samples(rows, values, weights, times)
+        return self._kernels.place(samples, self._decay, self.buckets, self._width)
 
     def _move_for(self, weights: FloatArray, times: FloatArray) -> None:
         """Moves the reference where a sample lies so far ahead of it that its weight would overflow."""
         heaviest, latest = weights.max(), times.max()
         if not (weights.min() >= 0 and heaviest <= _HEAVIEST and np.isfinite([times.min(), latest]).all()):
             raise ValueError(f"a sample's weight must be from 0 to {_HEAVIEST}, and its time finite")
-        if (latest - self._reference) / self.half_life > _FARTHEST:
+        if (latest - self.reference) / self.half_life > _FARTHEST:
             self.move_reference(float(latest))
-
-    def _at_reference(self, weights: FloatArray, times: FloatArray | np.float64) -> WeightArray:
-        return np.asarray(weights * np.exp2((times - self._reference) / self.half_life), dtype=np.float32)
 
     def _flat(self) -> WeightArray:
         return self._rows.array.reshape(-1)
 
 
-def _parts(count: int, size: int = CHUNK_ROWS) -> Iterator[slice]:
-    """So many rows or samples in chunks."""
-    return (slice(start, start + size) for start in range(0, count, size))
+def _parts(count: int) -> Iterator[slice]:
+    """So many rows in chunks."""
+    return (slice(start, start + CHUNK_ROWS) for start in range(0, count, CHUNK_ROWS))
 
 
 def _refuse_unfit(weights: npt.NDArray[np.floating], reference: float) -> None:

@@ -4,6 +4,7 @@ Importing this module needs numba. Nothing is cached on disk, so that a read-onl
 release the interpreter's lock: an event loop in another thread goes on meanwhile.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -12,7 +13,8 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from recommender.buckets import FloatArray, IndexArray
+from recommender.buckets import Buckets, ExponentialBuckets, FloatArray, IndexArray
+from recommender.kernels import Decay, NumpyKernels, Placed, Samples
 from recommender.percentiles import BLOCK, WeightArray
 
 
@@ -21,6 +23,14 @@ def _input(scalar: types.Type, dimensions: int, layout: Literal["A", "C"] = "A")
     return types.Array(scalar, dimensions, layout, readonly=True)
 
 
+_PLACE: Final = types.void(
+    *[_input(types.intp, 1), *[_input(types.float64, 1)] * 3],
+    *[types.float64, types.float64, types.float64, types.float64],
+    _input(types.float64, 1, "C"),
+    types.intp,
+    types.intp[::1],
+    types.float32[::1],
+)
 _ADD: Final = types.void(types.float32[::1], _input(types.intp, 1), _input(types.float32, 1))
 _PERCENTILES: Final = types.void(
     _input(types.float32, 2, "C"),
@@ -32,16 +42,43 @@ _PERCENTILES: Final = types.void(
 )
 
 
-class CompiledKernels:
-    """Compiled loops; making one takes about a second."""
-
-    name: Final = f"numba {numba.__version__}"
+class CompiledKernels(NumpyKernels):
+    """Compiled loops; making one takes about a second. Buckets that are not exponential are numpy's."""
 
     def __init__(self) -> None:
+        compiled = numba.njit(_PLACE, nogil=True, cache=False)
+        self._place: Callable[..., None] = compiled(place_loop)
         compiled = numba.njit(_ADD, nogil=True, cache=False)
         self._add: Callable[..., None] = compiled(add_loop)
         compiled = numba.njit(_PERCENTILES, nogil=True, cache=False)
         self._percentiles: Callable[..., None] = compiled(percentiles_loop)
+
+    @property
+    def name(self) -> str:
+        """See Kernels."""
+        return f"numba {numba.__version__}"
+
+    def place(self, samples: Samples, decay: Decay, buckets: Buckets, width: int) -> Placed:
+        """See Kernels."""
+        if not isinstance(buckets, ExponentialBuckets):
+            return super().place(samples, decay, buckets, width)
+        count = len(samples.rows)
+        cells, amounts = np.empty(count, dtype=np.intp), np.empty(count, dtype=np.float32)
+        self._place(
+            samples.rows,
+            samples.values,
+            samples.weights,
+            samples.times,
+            decay.reference,
+            decay.half_life,
+            (buckets.ratio - 1) / buckets.first,
+            1 / math.log2(buckets.ratio),
+            buckets.bounds,
+            width,
+            cells,
+            amounts,
+        )
+        return cells, amounts
 
     def add(self, weights: WeightArray, cells: IndexArray, amounts: WeightArray) -> None:
         """See Kernels."""
@@ -55,6 +92,53 @@ class CompiledKernels:
         # As numpy does: a weight is compared with the float32 that is nearest to epsilon.
         self._percentiles(weights, rows, fractions, ends, np.float32(epsilon), answers)
         return answers
+
+
+def place_loop(  # noqa: PLR0913, PLR0917 - compiled code takes plain numbers and arrays
+    rows: IndexArray,
+    values: FloatArray,
+    weights: FloatArray,
+    times: FloatArray,
+    reference: float,
+    half_life: float,
+    scale: float,
+    buckets_per_doubling: float,
+    bounds: FloatArray,
+    width: int,
+    cells: IndexArray,
+    amounts: WeightArray,
+) -> None:
+    """See Kernels.place. Buckets are those of ExponentialBuckets.find, to the last bit.
+
+    Args:
+        rows: As in Samples, like the next three.
+        values: As above.
+        weights: As above.
+        times: As above.
+        reference: As in Decay, like the next one.
+        half_life: As above.
+        scale: (ratio - 1) / first of the buckets.
+        buckets_per_doubling: How many buckets further twice the value is, far from zero.
+        bounds: The buckets' bounds.
+        width: Cells in a row.
+        cells: Takes the cell of each sample.
+        amounts: Takes the weight of each sample.
+    """
+    last = len(bounds) - 1
+    for sample in range(len(rows)):
+        value = values[sample]
+        bucket = 0
+        if value >= bounds[1]:
+            # The fastest logarithm may round otherwise than that of `find`: a step up or down puts it right.
+            bucket = last
+            if value < bounds[last]:
+                bucket = min(int(np.log2(value * scale + 1.0) * buckets_per_doubling), last - 1)
+                while value >= bounds[bucket + 1]:
+                    bucket += 1
+                while value < bounds[bucket]:
+                    bucket -= 1
+        cells[sample] = rows[sample] * width + bucket
+        amounts[sample] = weights[sample] * np.exp2((times[sample] - reference) / half_life)
 
 
 def add_loop(weights: WeightArray, cells: IndexArray, amounts: WeightArray) -> None:
@@ -71,50 +155,60 @@ def percentiles_loop(
     epsilon: np.float32,
     answers: FloatArray,
 ) -> None:
-    """See Kernels.percentiles, and percentiles.percentile_buckets, whose answers these are."""
+    """See Kernels.percentiles, and percentiles.percentile_buckets, whose answers these are.
+
+    Most of the time goes into guesses of the processor that turn out wrong, so that sums are taken of all
+    blocks, and comparisons counted, instead of leaving a loop early.
+    """
     reached = np.empty(weights.shape[1] // BLOCK, dtype=np.float64)
     for asked in range(len(rows)):
         row = weights[rows[asked]]
-        first_block, last_block = sum_blocks(row, epsilon, reached)
-        if first_block < 0:
+        sum_blocks(row, reached)
+        first, faded = first_counting(row, reached, epsilon)
+        if first == len(row):
             answers[asked] = 0.0
             continue
-        first = first_block * BLOCK
-        faded = reached[first_block - 1] if first_block > 0 else 0.0
-        while row[first] < epsilon:
-            faded += row[first]
-            first += 1
-        last = last_block * BLOCK + BLOCK - 1
-        while row[last] < epsilon:
-            last -= 1
         for column in range(fractions.shape[1]):
             fraction = min(max(fractions[asked, column], 0.0), 1.0)
-            found = first_reaching(row, reached, fraction * reached[-1] + faded)
-            answers[asked, column] = ends[min(max(found, first), last)]
+            found = max(first_reaching(row, reached, fraction * reached[-1] + faded), first)
+            if row[found] < epsilon:
+                found = min(found, last_counting(row, epsilon))
+            answers[asked, column] = ends[found]
 
 
 @register_jitable
-def sum_blocks(row: WeightArray, epsilon: np.float32, reached: FloatArray) -> tuple[int, int]:
-    """Writes the running sum at the end of each block into `reached`.
-
-    Returns:
-        The first and the last block with a bucket of at least epsilon, -1 where there is none.
-    """
+def sum_blocks(row: WeightArray, reached: FloatArray) -> None:
+    """Writes the running sum at the end of each block into `reached`."""
     total = 0.0
-    first, last = -1, -1
     for block in range(len(reached)):
         buckets = row[block * BLOCK : block * BLOCK + BLOCK]
-        # Two loops, for the compiler makes vector instructions of the second one.
+        weight = 0.0
         for bucket in range(BLOCK):
-            total += buckets[bucket]
-        counts = False
-        for bucket in range(BLOCK):
-            counts |= buckets[bucket] >= epsilon
+            weight += buckets[bucket]
+        total += weight
         reached[block] = total
-        if counts:
-            first = block if first < 0 else first
-            last = block
-    return first, last
+
+
+@register_jitable
+def first_counting(row: WeightArray, reached: FloatArray, epsilon: np.float32) -> tuple[int, float]:
+    """The first bucket of at least epsilon, the row's length without one, and the sum of those before it."""
+    block = 0
+    while block < len(reached) and reached[block] == 0.0:
+        block += 1
+    first, faded = block * BLOCK, 0.0
+    while first < len(row) and row[first] < epsilon:
+        faded += row[first]
+        first += 1
+    return first, faded
+
+
+@register_jitable
+def last_counting(row: WeightArray, epsilon: np.float32) -> int:
+    """The last bucket of at least epsilon, in a row that has one."""
+    last = len(row) - 1
+    while row[last] < epsilon:
+        last -= 1
+    return last
 
 
 @register_jitable
@@ -122,11 +216,13 @@ def first_reaching(row: WeightArray, reached: FloatArray, threshold: float) -> i
     """The first bucket whose cumulative weight reaches the threshold, or the row's total if that is less."""
     attainable = min(threshold, reached[-1])
     block = 0
-    while reached[block] < attainable:
-        block += 1
-    bucket = block * BLOCK
-    running = (reached[block - 1] if block > 0 else 0.0) + row[bucket]
-    while running < attainable and bucket < block * BLOCK + BLOCK - 1:
-        bucket += 1
-        running += row[bucket]
-    return bucket
+    for earlier in range(len(reached)):
+        block += reached[earlier] < attainable
+    running = reached[block - 1] if block > 0 else 0.0
+    buckets = row[block * BLOCK : block * BLOCK + BLOCK]
+    bucket = 0
+    # Not the last one: it is what remains when no other reaches it, whatever rounding says.
+    for earlier in range(BLOCK - 1):
+        running += buckets[earlier]
+        bucket += running < attainable
+    return block * BLOCK + bucket

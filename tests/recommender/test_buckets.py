@@ -58,6 +58,14 @@ def test_a_value_just_below_the_first_start_is_in_the_first_bucket() -> None:
     assert TFLOPS.find(np.array([math.nextafter(0.1, 0)])).tolist() == [0]
 
 
+@pytest.mark.parametrize("buckets", [TFLOPS, VRAM, ExponentialBuckets(40, 1.5, 500)], ids=str)
+def test_bounds_are_the_smallest_values_of_their_buckets(buckets: ExponentialBuckets) -> None:
+    numbers = np.arange(buckets.count)
+    assert (buckets.find(buckets.bounds) == numbers).all()
+    assert (buckets.find(np.nextafter(buckets.bounds[1:], -np.inf)) == numbers[:-1]).all()
+    assert buckets.bounds[1:] == pytest.approx(buckets.starts[1:], rel=1e-12)
+
+
 def test_a_nan_has_no_bucket() -> None:
     with pytest.raises(ValueError, match="NaN"):
         TFLOPS.find(np.array([1.0, math.nan]))

@@ -174,6 +174,13 @@ def test_a_row_that_is_not_handed_out_is_refused(row: int) -> None:
     assert bank.is_empty([0]).tolist() == [True]
 
 
+@pytest.mark.parametrize("values", [[1.0], [1.0, 2.0, 3.0]])
+def test_samples_need_as_many_values_as_rows(kernels: Kernels, values: list[float]) -> None:
+    bank = bank_of(kernels=kernels)
+    with pytest.raises(ValueError, match="2 rows need as many values"):
+        bank.add([0, 0], values, 1, START)
+
+
 def test_nothing_to_add_or_to_ask_is_fine(kernels: Kernels) -> None:
     bank = bank_of(kernels=kernels)
     bank.add([], [], [], [])

@@ -1,4 +1,5 @@
 import builtins
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.kernels import NumpyKernels, best_kernels
+from recommender.buckets import TFLOPS, VRAM, ExponentialBuckets
+from recommender.kernels import Decay, NumpyKernels, Samples, best_kernels
 from tests.support.kernels import KERNELS, kernels_named
 
 EPSILON = 1e-4
@@ -29,6 +31,47 @@ def test_both_kernels_answer_the_same_percentiles(weights: list[list[float]], fr
     asked = np.broadcast_to(np.array(fractions), (len(rows), len(fractions)))
     first, second = (kernels_named(name).percentiles(table, rows, asked, ENDS, EPSILON) for name in KERNELS)
     assert first.tolist() == second.tolist()
+
+
+@given(
+    st.sampled_from([TFLOPS, VRAM, ExponentialBuckets(40, 1.5, 500)]),
+    st.lists(
+        st.one_of(
+            st.floats(allow_nan=False),
+            st.floats(0, 1e5),
+            st.tuples(st.floats(0, 1), st.integers(-3, 3)),
+        ),
+        min_size=1,
+    ),
+)
+def test_both_kernels_place_a_value_in_the_same_bucket(
+    buckets: ExponentialBuckets, drawn: list[float | tuple[float, int]]
+) -> None:
+    """Any float, and those at the bounds of buckets and a few floats beside them."""
+    values = np.array([_beside_a_bound(buckets, *one) if isinstance(one, tuple) else one for one in drawn])
+    count = len(values)
+    samples = Samples(np.arange(count), values, np.ones(count), np.zeros(count))
+    for name in KERNELS:
+        cells, _ = kernels_named(name).place(samples, Decay(0.0, 1.0), buckets, WIDTH * 6)
+        assert (cells - np.arange(count) * WIDTH * 6).tolist() == buckets.find(values).tolist()
+
+
+def _beside_a_bound(buckets: ExponentialBuckets, place: float, steps: int) -> float:
+    bound = float(buckets.bounds[1 + int(place * (buckets.count - 2))])
+    for _ in range(abs(steps)):
+        bound = math.nextafter(bound, math.copysign(math.inf, steps))
+    return bound
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-40 * 86400, 40 * 86400)), min_size=1))
+def test_both_kernels_let_a_sample_weigh_the_same(drawn: list[tuple[float, float]]) -> None:
+    """Down to the last bit of a float32."""
+    weights, times = (np.array(column) for column in zip(*drawn, strict=True))
+    samples = Samples(np.zeros(len(weights), dtype=np.intp), np.ones(len(weights)), weights, times)
+    first, second = (
+        kernels_named(name).place(samples, Decay(100.0, 86400.0), TFLOPS, WIDTH)[1] for name in KERNELS
+    )
+    assert first == pytest.approx(second, rel=2e-7, abs=1e-44)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(-1e3, 1e3, width=32)), max_size=30))
