@@ -7,7 +7,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run cluster test unit e2e check lint types fmt lock clean
+.PHONY: help install run cluster test unit e2e bench check lint types fmt lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ unit: $(STAMP) ## Run the unit tests (no cluster, under a minute)
 e2e: $(STAMP) ## Run the end-to-end tests on a real control plane
 	$(BIN)/vgpu-autoscaler cluster --build-only
 	$(BIN)/pytest -m e2e $(PYTEST_ARGS)
+
+bench: $(STAMP) ## Measure speed and memory beside their goals (ARGS: --only NAME, --json FILE)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 check: lint types ## Run ruff, mypy and import-linter
 

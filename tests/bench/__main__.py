@@ -1,0 +1,48 @@
+"""Measures what the project promises of its speed and size, and prints it beside the goals: `make bench`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from tests.bench import bank
+from tests.bench.report import BenchLine, render, to_json
+
+BENCHES: Mapping[str, Callable[[], list[BenchLine]]] = {
+    "bank": bank.lines,
+}
+"""What can be measured, in the order in which it is."""
+
+
+@click.command(help=__doc__)
+@click.option(
+    "--only",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    type=click.Choice(list(BENCHES)),
+    help=f"Measure only this: {', '.join(BENCHES)}. May be given many times.",
+)
+@click.option(
+    "--json",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write figures to it.",
+)
+def main(names: Sequence[str], file: Path | None) -> None:
+    """Measure, print a table, and write a file if asked."""
+    console = Console()
+    lines: list[BenchLine] = []
+    for name in names or BENCHES:
+        # No spinner: it would run while time is taken.
+        click.echo(f"measuring: {name}", err=True)
+        lines += BENCHES[name]()
+    render(lines, console)
+    if file:
+        file.write_text(to_json(lines))
+
+
+if __name__ == "__main__":
+    main()
