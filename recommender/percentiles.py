@@ -66,7 +66,10 @@ def _block_sums(weights: WeightArray) -> FloatArray:
 
 def _running(amounts: FloatArray) -> FloatArray:
     """Cumulative sums along the last axis, same shape."""
-    return np.asarray(amounts @ np.triu(np.ones((amounts.shape[-1], amounts.shape[-1]))))
+    length = amounts.shape[-1]
+    # Of two dimensions: of three it would be a product for each row.
+    sums = amounts.reshape(-1, length) @ np.triu(np.ones((length, length)))
+    return np.asarray(sums.reshape(amounts.shape))
 
 
 def _find(weights: WeightArray, reached: FloatArray, thresholds: FloatArray) -> IndexArray:

@@ -16,7 +16,7 @@ from tests.bench.report import BenchLine, at_least, at_most
 
 MANY, FEW = 100_000, 1000
 _FILL = 50
-_ROUNDS = 9
+_ROUNDS = 30
 _PYTHON_OBJECTS = 300
 _PYTHON_OBJECTS_IN_MEMORY = 5000
 _FRACTIONS = (0.5, 0.9, 0.95)

@@ -77,7 +77,7 @@ class VpaProgram:
         try:
             self._go = find_go(os.environ, modules=_PROGRAMS)
         except DevClusterError as error:
-            raise NoReferenceError(f"no Go: {error}") from error
+            raise NoReferenceError("there is no Go that is new enough") from error
         self._binary = folder / "vpa"
         _run([str(self._go.executable), "build", "-o", str(self._binary), "."], self._go, _BUILD_PATIENCE)
 

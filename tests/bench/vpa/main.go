@@ -36,7 +36,7 @@ type result struct {
 func main() {
 	objects := flag.Int("objects", 100_000, "how many histograms")
 	fill := flag.Int("fill", 50, "samples that each of them holds before anything is measured")
-	rounds := flag.Int("rounds", 7, "how often everything is measured; the best counts")
+	rounds := flag.Int("rounds", 30, "how often everything is measured; the best counts")
 	flag.Parse()
 	found, err := measure(*objects, *fill, *rounds)
 	if err == nil {
