@@ -136,8 +136,11 @@ class Rig:
     @asynccontextmanager
     async def leading(self) -> AsyncIterator[asyncio.Task[None]]:
         """A term as it is outside of tests, from its beginning to its end, working by itself."""
+        self.recommender.term = None
+        self.recommender.figures.clear()
         task = asyncio.create_task(self.recommender.lead(self))
         try:
+            await until(lambda: self.recommender.term is not None or task.done(), what="a term has begun")
             yield task
         finally:
             task.cancel()
@@ -220,6 +223,11 @@ class Rig:
         self.now += minutes * MINUTE
         await self.engine.feed()
         await self.settle()
+
+    async def read_the_past(self) -> None:
+        """Back-fill until nothing is left of it."""
+        while self.metric("backfill_pending_workloads"):
+            await self.engine.feed_the_past()
 
     async def settle(self) -> None:
         """Reconcile until a pass writes nothing any more and its own writes have come back."""

@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from recommender import buckets
+from recommender.checkpoints.snapshot import PendingBackfill, Snapshot
+from recommender.histories import Histories
+from recommender.restoring import Inheritance, restored
+from tests.support.using import DAY, GIB, NOW, WEB, minutes, tracked, usage
+from vgpu.slices import Resource
+
+PENDING = PendingBackfill((WEB,), NOW - DAY, NOW - 3600)
+
+
+def saved(*, cursor: float = NOW) -> Snapshot:
+    kept = Histories(half_life=DAY, peak_window=DAY, now=NOW)
+    kept.feed(usage(tflops=[minutes(tracked(), 3.0)], vram=[minutes(tracked(), GIB)]))
+    return kept.snapshot(written=NOW, cursor=cursor, backfill=(PENDING,))
+
+
+def inherited(snapshot: Snapshot | None, *, now: float = NOW + 60, half_life: float = DAY) -> Inheritance:
+    return restored(snapshot, half_life=half_life, peak_window=DAY, now=now)
+
+
+def late(found: Inheritance, at: float) -> int:
+    """Whether a sample of that time counts as one that was taken already."""
+    return found.histories.feed(usage(tflops=[minutes(tracked(), 1.0, begin=at)], until=at)).late
+
+
+def test_a_term_goes_on_from_what_was_saved() -> None:
+    found = inherited(saved())
+    assert (found.keys, found.cursor, found.pending) == ((WEB,), NOW, (PENDING,))
+    assert found.histories.estimate([WEB]).of(0)[Resource.TFLOPS].target > 3000
+    assert (late(found, NOW), late(found, NOW + 60)) == (1, 0)
+
+
+def test_without_anything_saved_it_begins_anew() -> None:
+    found = inherited(None)
+    assert (len(found.histories), found.cursor, found.pending) == (0, None, ())
+
+
+@pytest.mark.parametrize("other", ["half-life", "buckets"])
+def test_histories_of_another_kind_are_refused_with_a_warning(other: str) -> None:
+    snapshot = saved()
+    if other == "buckets":
+        snapshot = replace(snapshot, vram=replace(snapshot.vram, buckets=buckets.TFLOPS))
+    with capture_logs() as logs:
+        found = inherited(snapshot, half_life=DAY / 2 if other == "half-life" else DAY)
+    assert (len(found.histories), found.keys, found.cursor, found.pending) == (0, (), None, ())
+    [log] = logs
+    assert log["log_level"] == "warning"
+    assert "cannot be gone on with" in log["reason"]
+
+
+def test_histories_saved_by_a_clock_that_was_ahead_take_in_what_comes_from_now_on() -> None:
+    found = inherited(saved(cursor=NOW + 7200), now=NOW + 60)
+    assert found.cursor == NOW + 60
+    assert (late(found, NOW + 60), late(found, NOW + 120)) == (1, 0)
