@@ -6,11 +6,16 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from tests.bench import bank
+from tests.bench import bank, passes, residence, restarting, scraping, writing
 from tests.bench.report import BenchLine, render, to_json
 
 BENCHES: Mapping[str, Callable[[], list[BenchLine]]] = {
     "bank": bank.lines,
+    "pass": passes.lines,
+    "memory": residence.lines,
+    "restart": restarting.lines,
+    "writes": writing.lines,
+    "exposition": scraping.lines,
 }
 """What can be measured, in the order in which it is."""
 
