@@ -32,7 +32,7 @@ class MetricSourceSettings(GpuPeaksSettings):
         2, ge=0, le=10, description="How often a query is tried again where the trouble may pass"
     )
     prometheus_max_answer: Bytes = Field(
-        256 << 20, ge=1 << 10, description="How much of an answer is read, after decompression"
+        48 << 20, ge=1 << 10, description="How much of an answer is read, after decompression"
     )
     prometheus_username: str | None = Field(None, min_length=1, description="User of basic authentication")
     prometheus_password: SecretStr | None = Field(None, description="Its password")

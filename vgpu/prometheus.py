@@ -39,6 +39,11 @@ __all__ = [
 log = structlog.get_logger(__name__)
 
 _REMEMBERED_WARNINGS: Final = 100
+# An answer without the stores that are away just now would look like one of pods that are gone: Thanos and
+# VictoriaMetrics are to fail instead. VictoriaMetrics gives the points of the last 30 s as copies of older
+# ones unless it is told that data arrive at once; callers wait themselves until samples have arrived.
+# Others ignore what they do not know.
+_ALWAYS: Final = {"partial_response": "false", "deny_partial_response": "1", "latency_offset": "1ms"}
 
 
 class PrometheusClient:
@@ -56,7 +61,7 @@ class PrometheusClient:
         *,
         timeout: float = 10.0,
         retries: int = 0,
-        max_answer_bytes: int = 256 << 20,
+        max_answer_bytes: int = 48 << 20,
         access: Access | None = None,
     ) -> None:
         """Make a client; nothing is connected before the first query.
@@ -139,23 +144,28 @@ class PrometheusClient:
 
     async def _series(self, endpoint: str, form: dict[str, str]) -> list[Series]:
         question = Question(f"{self._transport.shown_url}/api/v1/{endpoint}", form["query"])
-        reply = await self._transport.ask(endpoint, form, question)
+        reply = await self._transport.ask(endpoint, {**form, **_ALWAYS}, question)
         if 300 <= reply.status < 400:
             elsewhere = cut(without_password(reply.location or "elsewhere"))
             raise BadAnswer(question.told(f"redirects to {elsewhere}; give that server's address"))
-        # In a thread: ten thousand series take 30 ms, in which a service must answer too.
-        answer = await asyncio.to_thread(read_answer, reply.body, status=reply.status, question=question)
+        try:
+            # In a thread: ten thousand series take 30 ms, in which a service must answer too.
+            answer = await asyncio.to_thread(read_answer, reply.body, status=reply.status, question=question)
+        except PrometheusError as error:
+            if reply.retry_after is not None:
+                error.halving_helps = False
+            raise
         self._tell(answer, question)
         return answer.series
 
     def _tell(self, answer: Answer, question: Question) -> None:
-        for warning in answer.warnings:
+        query, url = cut(question.query), question.url
+        for warning in map(cut, answer.warnings):
             if self._is_new(warning):
-                query, url = cut(question.query), question.url
-                log.warning("metric source warns", warning=cut(warning), query=query, url=url)
-        for info in answer.infos:
+                log.warning("metric source warns", warning=warning, query=query, url=url)
+        for info in map(cut, answer.infos):
             if self._is_new(info):
-                log.info("metric source remarks", info=cut(info), query=cut(question.query), url=question.url)
+                log.info("metric source remarks", info=info, query=query, url=url)
 
     def _is_new(self, warning: str) -> bool:
         if warning in self._warned or len(self._warned) >= _REMEMBERED_WARNINGS:

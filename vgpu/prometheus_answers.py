@@ -1,6 +1,6 @@
 """Answers of the Prometheus HTTP API, decoded typed, and what can be wrong with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Generic, TypeVar
 
@@ -25,6 +25,8 @@ class PrometheusError(AutoscalerError):
     """The metric source did not give an answer that can be used."""
 
     exit_code: ClassVar[int] = ExitCode.METRIC_SOURCE
+    halving_helps: bool = False
+    """Whether half of a stretch may well be answered at once where the whole was not."""
 
 
 class PrometheusUnreachable(PrometheusError):
@@ -34,9 +36,13 @@ class PrometheusUnreachable(PrometheusError):
 class PrometheusTimeout(PrometheusError):
     """No whole answer in time."""
 
+    halving_helps = True
+
 
 class BadQuery(PrometheusError):
     """The server understood the request and refuses the query: asking again will not help."""
+
+    halving_helps = True
 
     def __init__(self, message: str, *, query: str, reason: str) -> None:
         super().__init__(message)
@@ -47,9 +53,20 @@ class BadQuery(PrometheusError):
 class AnswerTooLarge(PrometheusError):
     """The answer has more bytes than are read into memory."""
 
+    halving_helps = True
+
 
 class BadAnswer(PrometheusError):
-    """An answer that is an error of the server, or not what the API promises."""
+    """An answer that is an error of the server, or not what the API promises.
+
+    Args:
+        message: what was answered, and to what.
+        halving_helps: whether less at once may well be answered.
+    """
+
+    def __init__(self, message: str, *, halving_helps: bool = False) -> None:
+        super().__init__(message)
+        self.halving_helps = halving_helps
 
 
 class AccessError(PrometheusError):
@@ -73,6 +90,7 @@ class _Answer(msgspec.Struct):
     error_type: str = msgspec.field(default="", name="errorType")
     warnings: list[str] = []
     infos: list[str] = []
+    is_partial: bool = msgspec.field(default=False, name="isPartial")
 
 
 class _Data(msgspec.Struct):
@@ -149,6 +167,8 @@ def read_answer(body: Buffer, *, status: int, question: Question) -> Answer:
     answer = _decode(_ANSWER, body, question, status=status)
     if answer.status != "success" or status >= 400:
         raise _refusal(answer, question, status=status)
+    if answer.is_partial:
+        raise BadAnswer(question.told(f"answered in part only: {_first(answer.warnings)}"))
     series = _to_series(_decode(_DATA, answer.data, question), question)
     return Answer(series, answer.warnings, answer.infos)
 
@@ -167,7 +187,7 @@ def may_pass(body: Buffer, *, status: int) -> bool:
 
 
 def _refusal(answer: _Answer, question: Question, *, status: int) -> PrometheusError:
-    reason = answer.error or answer.error_type or "no reason given"
+    reason = cut(answer.error or answer.error_type or "no reason given")
     if answer.error_type == "timeout":
         return PrometheusTimeout(question.told(f"gave up: {reason}"))
     if status == 400 or answer.error_type == "bad_data":
@@ -178,7 +198,12 @@ def _refusal(answer: _Answer, question: Question, *, status: int) -> PrometheusE
 
 def _failure(reason: str, question: Question, *, status: int) -> BadAnswer:
     hint = _HINTS.get(status, "")
-    return BadAnswer(question.told(f"failed (HTTP {status}): {cut(reason)}{hint}"))
+    text = question.told(f"failed (HTTP {status}): {cut(reason)}{hint}")
+    return BadAnswer(text, halving_helps=status == 422 or status >= 500)
+
+
+def _first(warnings: list[str]) -> str:
+    return cut(warnings[0]) if warnings else "one of its storage nodes is away"
 
 
 def _to_series(data: _Data, question: Question) -> list[Series]:
@@ -191,8 +216,9 @@ def _to_series(data: _Data, question: Question) -> list[Series]:
             time, value = _decode(_SCALAR, data.result, question)
             return [Series({}, [time], [float(value)])]
     except ValueError as error:
-        raise BadAnswer(question.told(f"gave a value that is not a number: {error}")) from error
-    raise BadAnswer(question.told(f"answered with a {data.kind}, and a query must give numbers"))
+        problem = f"gave a value that is not a number: {cut(str(error))}"
+        raise BadAnswer(question.told(problem)) from error
+    raise BadAnswer(question.told(f"answered with a {cut(data.kind)}, and a query must give numbers"))
 
 
 def _of_vector(result: msgspec.Raw, question: Question) -> list[Series]:
@@ -201,8 +227,10 @@ def _of_vector(result: msgspec.Raw, question: Question) -> list[Series]:
     except _UNREADABLE:
         texts = _decode(_VECTOR_OF_TEXTS, result, question)
         # float() reads Go's NaN, +Inf and -Inf too.
-        return [Series(one.metric, [one.value[0]], [float(one.value[1])]) for one in texts if one.value]
-    return [Series(one.metric, [one.value[0]], [one.value[1]]) for one in items if one.value]
+        return [
+            Series(one.metric, [one.value[0]], [float(one.value[1])]) for one in _drained(texts) if one.value
+        ]
+    return [Series(one.metric, [one.value[0]], [one.value[1]]) for one in _drained(items) if one.value]
 
 
 def _of_matrix(result: msgspec.Raw, question: Question) -> list[Series]:
@@ -212,12 +240,19 @@ def _of_matrix(result: msgspec.Raw, question: Question) -> list[Series]:
         texts = _decode(_MATRIX_OF_TEXTS, result, question)
         return [
             Series(one.metric, [time for time, _ in one.values], [float(value) for _, value in one.values])
-            for one in texts
+            for one in _drained(texts)
         ]
     return [
         Series(one.metric, [time for time, _ in one.values], [value for _, value in one.values])
-        for one in items
+        for one in _drained(items)
     ]
+
+
+def _drained(items: list[T]) -> Iterator[T]:
+    """Each item, which the list does not hold any more: pairs of numbers take most of the memory."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 def _decode(decoder: msgspec.json.Decoder[T], body: Buffer, question: Question, *, status: int = 200) -> T:

@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import os
-import re
 import ssl
 import time
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ _CHUNK: Final = 1 << 16
 _BACKOFF: Final = wait_random_exponential(multiplier=0.2, max=2)
 # An address that swallows packets must leave time to try another one.
 _CONNECT_SHARE: Final = 1 / 3
+_UNREADABLE: Final = "an address that cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ class Reply:
         status: HTTP status.
         body: after decompression.
         location: where a redirect leads.
-        retry_after: seconds for which the server wants to be left alone.
+        retry_after: seconds for which the server wants to be left alone; None where it does not say.
         passing: whether the same query may well be answered a moment later.
     """
 
     status: int
     body: bytearray
     location: str | None
-    retry_after: float
+    retry_after: float | None
     passing: bool
 
 
@@ -188,15 +188,15 @@ class PrometheusTransport:
                 if len(body) > self._limits.answer_bytes:
                     raise AnswerTooLarge(
                         question.told(
-                            f"gave more than {self._limits.answer_bytes} bytes (prometheus_max_answer); "
-                            "make the query select less"
+                            f"gave more than {self._limits.answer_bytes} bytes; a long stretch is asked for "
+                            "in parts, and where that does not do, raise prometheus_max_answer"
                         )
                     )
             return Reply(
                 status=response.status,
                 body=body,
                 location=response.headers.get("Location"),
-                retry_after=_seconds(response.headers.get("Retry-After", "")),
+                retry_after=_seconds(response.headers.get("Retry-After")),
                 passing=may_pass(body, status=response.status),
             )
 
@@ -220,7 +220,7 @@ def _last(state: RetryCallState) -> Reply:
 def _wait(state: RetryCallState) -> float:
     asked = 0.0
     if state.outcome is not None and not state.outcome.failed:
-        asked = state.outcome.result().retry_after
+        asked = state.outcome.result().retry_after or 0.0
     return max(asked, _BACKOFF(state))
 
 
@@ -233,8 +233,10 @@ def _log_retry(state: RetryCallState) -> None:
     log.info("query is repeated", attempt=state.attempt_number, problem=problem)
 
 
-def _seconds(retry_after: str) -> float:
-    """How long a server wants to be left alone: seconds, or until a date; 0 where it does not say."""
+def _seconds(retry_after: str | None) -> float | None:
+    """How long a server wants to be left alone: seconds, or until a date; 0 where that cannot be read."""
+    if retry_after is None:
+        return None
     if retry_after.strip().isdecimal():
         return float(retry_after)
     try:
@@ -257,14 +259,26 @@ def _is_loopback(host: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """An address as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//", url)
+    """An address as it may be shown: scheme, host, port and path, where they can be told from a password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return _UNREADABLE
+    if "@" in parts.path:  # what seems to be the host may be a part of a password
+        return _UNREADABLE
+    if not host:
+        return parts.path
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{parts.path}"
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         # Its own text carries the repr of the TLS context.
         error = error.os_error
+    if isinstance(error, aiohttp.InvalidURL):
+        return "that is no address"  # its own text has all of it, a password too
     code = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
     if code is not None and code > 0:
         return os.strerror(code)

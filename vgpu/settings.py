@@ -20,6 +20,13 @@ from vgpu.quantities import parse_duration, parse_vram
 
 MASK = "**********"
 
+# RFC 3986: what may stand before the @ of an address as it is.
+_USER_INFO = re.compile(r"([A-Za-z0-9\-._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*")
+_PERCENT_ENCODE = (
+    "a user and password in an address are percent-encoded, like %40 for @ and %2F for /; of the metric "
+    "source they are better given by prometheus_username and prometheus_password_file"
+)
+
 
 class SettingsError(StartupError):
     """One or more settings are unknown or have a value that is not allowed."""
@@ -51,7 +58,15 @@ def _is_number(text: str) -> bool:
 
 
 def _web_address(value: str) -> str:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        # The library's own words repeat what it could not read, maybe a password.
+        raise ValueError(f"an address is like https://host:9090/path; {_PERCENT_ENCODE}") from None
+    user = parts.netloc.rpartition("@")[0]
+    if "@" in parts.path or not _USER_INFO.fullmatch(user):
+        raise ValueError(_PERCENT_ENCODE)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("an address begins with http:// or https:// and names a host")
     if parts.query or parts.fragment:
@@ -263,5 +278,5 @@ def _message(detail: ErrorDetails) -> str:
 
 def _shown(value: object) -> str:
     """A value for an error message: quoted, short, and without the password of an address."""
-    text = re.sub(r"//[^/@\s]*@", f"//{MASK}@", str(value))
+    text = re.sub(r"//.*@", f"//{MASK}@", str(value), flags=re.DOTALL)
     return repr(text if len(text) <= 200 else f"{text[:200]}...")

@@ -31,6 +31,7 @@ from vgpu.prometheus_answers import Question, read_answer
 
 NOW = 1_700_000_000.0
 VRAM = "tf_worker_usage_memory_bytes"
+HINTS = {"partial_response": "false", "deny_partial_response": "1", "latency_offset": "1ms"}
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +113,15 @@ async def test_a_query_goes_as_a_form_to_the_server_and_its_path(prometheus: Fak
     (request,) = prometheus.requests
     assert (request.endpoint, request.method) == ("query_range", "POST")
     assert request.headers["X-Scope-OrgID"] == "team"
-    assert request.form == {"query": "m", "start": "1700000000.000", "end": "1700000001.000", "step": "0.500"}
+    asked = {"query": "m", "start": "1700000000.000", "end": "1700000001.000", "step": "0.500"}
+    assert request.form == {**asked, **HINTS}
+
+
+async def test_servers_are_told_to_give_whole_and_fresh_answers_at_one_time_too(
+    prometheus: FakePrometheus, client: PrometheusClient
+) -> None:
+    await client.query("m")
+    assert prometheus.requests[0].form == {"query": "m", **HINTS}
 
 
 async def test_a_server_without_post_is_asked_by_get_from_then_on(
@@ -265,7 +274,7 @@ async def test_an_answer_beyond_the_bound_is_not_read_to_its_end(prometheus: Fak
     prometheus.answer_next(200, gzip.compress(vector(*["1"] * 5000)), headers={"Content-Encoding": "gzip"})
     async with PrometheusClient(prometheus.url, max_answer_bytes=10_000) as client:
         with pytest.raises(
-            AnswerTooLarge, match=r"more than 10000 bytes \(prometheus_max_answer\); make the query"
+            AnswerTooLarge, match=r"more than 10000 bytes; .* in parts.* raise prometheus_max_answer"
         ):
             await client.query("m")
 
@@ -288,6 +297,84 @@ async def test_a_remark_of_the_server_is_logged_once_and_is_no_warning(
         await client.query("m")
         await client.query("m")
     assert [(entry["log_level"], entry["info"]) for entry in logs] == [("info", "might not be a counter")]
+
+
+async def test_an_answer_in_part_is_no_answer(prometheus: FakePrometheus, client: PrometheusClient) -> None:
+    whole = json.loads(vector("1")) | {"isPartial": False}
+    partial = whole | {"isPartial": True, "warnings": ["10.0.0.1 is away"]}
+    prometheus.answer_next(200, json.dumps(partial).encode())
+    prometheus.answer_next(200, json.dumps(whole).encode())
+    with pytest.raises(BadAnswer, match=r"in part only: 10\.0\.0\.1 is away"):
+        await client.query("m")
+    assert len(await client.query("m")) == 1
+
+
+def refusal(kind: str) -> bytes:
+    return json.dumps({"status": "error", "errorType": kind, "error": "no" * 10**6}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, refusal("bad_data")),
+        (422, refusal("execution")),
+        (503, refusal("timeout")),
+        (200, b'{"status":"success","data":{"resultType":"%s","result":[]}}' % (b"x" * 10**6)),
+        (200, vector("x" * 10**6)),
+    ],
+)
+async def test_a_reason_without_end_is_cut(
+    prometheus: FakePrometheus, client: PrometheusClient, status: int, body: bytes
+) -> None:
+    prometheus.answer_next(status, body)
+    with pytest.raises(PrometheusError) as caught:
+        await client.query("m")
+    assert len(str(caught.value)) < 1000
+    assert len(getattr(caught.value, "reason", "")) < 400
+
+
+async def test_a_warning_without_end_is_cut_before_it_is_kept(
+    prometheus: FakePrometheus, client: PrometheusClient
+) -> None:
+    prometheus.warnings = ["w" * 10**6]
+    with structlog.testing.capture_logs() as logs:
+        await client.query("m")
+    assert len(logs[0]["warning"]) < 400
+    assert max(map(len, client._warned)) < 400
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "expected"),
+    [
+        (302, b"", {"Location": "/login"}, False),
+        (401, b"who?", {}, False),
+        (403, b"no", {}, False),
+        (404, b"nothing here", {}, False),
+        (429, b"slow down", {}, False),
+        (200, b"<html>", {}, False),
+        (400, refusal("bad_data"), {}, True),
+        (422, refusal("execution"), {}, True),
+        (500, b"out of memory", {}, True),
+        (503, refusal("timeout"), {}, True),
+        (422, refusal("execution"), {"Retry-After": "60"}, False),
+        (503, b"busy", {"Retry-After": "60"}, False),
+        (503, refusal("timeout"), {"Retry-After": "60"}, False),
+    ],
+)
+async def test_an_error_tells_whether_less_at_once_may_be_answered(
+    prometheus: FakePrometheus, status: int, body: bytes, headers: dict[str, str], *, expected: bool
+) -> None:
+    prometheus.answer_next(status, body, headers=headers)
+    async with PrometheusClient(prometheus.url, timeout=5) as client:
+        with pytest.raises(PrometheusError) as caught:
+            await client.query("m")
+    assert caught.value.halving_helps is expected
+
+
+def test_a_timeout_and_too_many_bytes_are_better_asked_for_in_halves() -> None:
+    assert PrometheusTimeout("").halving_helps
+    assert AnswerTooLarge("").halving_helps
+    assert not PrometheusUnreachable("").halving_helps
 
 
 async def test_warnings_without_end_are_neither_kept_nor_logged(
@@ -415,6 +502,31 @@ async def test_the_password_of_the_address_is_used_and_never_shown(prometheus: F
             await client.query("m{")
     assert "hunter2" not in str(caught.value)
     assert prometheus.requests[0].headers["Authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:p@sekrit@host:1/path", "http://host:1/path"),
+        ("http://user:sek/rit@host", "an address that cannot be read"),
+        ("http://sek/rit@host/path", "an address that cannot be read"),
+        ("http://[::1]:9090", "http://[::1]:9090"),
+        ("http://u:sekrit@[::1", "an address that cannot be read"),
+        ("https://Host/x?token=sekrit#sekrit", "https://host/x"),
+        ("/login?token=sekrit", "/login"),
+    ],
+)
+def test_of_an_address_only_host_port_and_path_are_shown(url: str, shown: str) -> None:
+    assert prometheus_transport.without_password(url) == shown
+
+
+@pytest.mark.parametrize("secret", ["p@sekrit", "sek/rit", "sek rit"])
+async def test_no_part_of_a_password_that_is_not_encoded_is_in_an_error(secret: str) -> None:
+    async with PrometheusClient(f"http://user:{secret}@127.0.0.1:1", timeout=1) as client:
+        with pytest.raises(PrometheusUnreachable) as caught:
+            await client.query("m")
+    assert "sek" not in str(caught.value)
+    assert "rit" not in str(caught.value)
 
 
 async def test_a_very_long_query_is_cut_in_errors(client: PrometheusClient) -> None:

@@ -187,6 +187,32 @@ def test_an_address_without_scheme_or_host_is_refused(address: str) -> None:
     assert "setting 'source'" in problems(source=address)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:p@sekrit@host",
+        "http://user:sek/rit@host",
+        "http://user/sekrit@host",
+        "http://user:sek#rit@host",
+        "http://user:sek?rit@host",
+        "http://user:sek]rit@host",
+        "http://user:sek rit@host",
+        "http://user:sekrit%zz@host",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_refused_and_never_shown(address: str) -> None:
+    message = problems(source=address)
+    assert "percent-encoded" in message
+    assert "prometheus_password_file" in message
+    assert "sek" not in message
+    assert "rit" not in message
+
+
+@pytest.mark.parametrize("address", ["http://u:p%40s%2F:!@host:9090", "http://[::1]:9090", "http://u@host/p"])
+def test_an_encoded_password_and_every_kind_of_host_are_taken(address: str) -> None:
+    assert load(source=address).source == address
+
+
 def test_an_address_loses_its_last_slash() -> None:
     assert load(source="https://host/prometheus/").source == "https://host/prometheus"
 
