@@ -3,14 +3,15 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from recommender.gathering import Gatherer
 from recommender.lengths import AnswerLength
 from recommender.samples import Outcome, PodFinder, Samples, Stretch
-from vgpu.prometheus import PrometheusError, PrometheusUnreachable, Series
+from recommender.silence import Silence
+from vgpu.prometheus import PrometheusError, Series
 from vgpu.slices import Resource
 from vgpu.usage_sources import CardLookup, Preset, SampleKind, bulk_query, restrictable
 
@@ -91,14 +92,19 @@ class BulkReader:
         Raises:
             PrometheusError: the source cannot be reached, or does not answer one of the two queries.
         """
-        tflops, vram = [await self._ask(query, stretch) for query in self._queries(pods)]
-        few = sum(len(one.times) for one in (*tflops, *vram)) <= _FEW_SAMPLES
-        usage = (
-            self._usage(tflops, vram, stretch)
-            if few
-            else await asyncio.to_thread(self._usage, tflops, vram, stretch)
+        outcomes: Counter[Outcome] = Counter()
+        tflops_query, vram_query = self._queries(pods)
+        # One after the other: an answer takes many times the memory of the samples that come of it.
+        tflops, some = await self._gathered(Resource.TFLOPS, tflops_query, stretch, outcomes)
+        vram, others = await self._gathered(Resource.VRAM, vram_query, stretch, outcomes)
+        usage = Usage(
+            tflops=tflops,
+            vram=vram,
+            begin=stretch.begin * self.step,
+            until=stretch.until * self.step,
+            outcomes=outcomes,
         )
-        return usage, max(len(tflops), len(vram))
+        return usage, max(some, others)
 
     def _queries(self, pods: Collection[str]) -> list[str]:
         if pods and len(pods) <= MOST_PODS and restrictable(self._preset):
@@ -110,19 +116,17 @@ class BulkReader:
     def _query(self, resource: Resource, pods: Collection[str]) -> str:
         return bulk_query(self._preset, resource, window=self.step, sample=self._sample, pods=pods)
 
-    async def _ask(self, query: str, stretch: Stretch) -> list[Series]:
+    async def _gathered(
+        self, resource: Resource, query: str, stretch: Stretch, outcomes: Counter[Outcome]
+    ) -> tuple[Samples, int]:
+        """The samples of one resource, and of how many series they come."""
         first, last = (stretch.begin + 1) * self.step, stretch.until * self.step
-        return await self._source.query_range(query, start=first, end=last, step=self.step)
-
-    def _usage(self, tflops: Sequence[Series], vram: Sequence[Series], stretch: Stretch) -> Usage:
-        outcomes: Counter[Outcome] = Counter()
-        return Usage(
-            tflops=self._gatherer.gather(Resource.TFLOPS, tflops, stretch, outcomes),
-            vram=self._gatherer.gather(Resource.VRAM, vram, stretch, outcomes),
-            begin=stretch.begin * self.step,
-            until=stretch.until * self.step,
-            outcomes=outcomes,
-        )
+        series = await self._source.query_range(query, start=first, end=last, step=self.step)
+        if sum(len(one.times) for one in series) <= _FEW_SAMPLES:
+            samples = self._gatherer.gather(resource, series, stretch, outcomes)
+        else:
+            samples = await asyncio.to_thread(self._gatherer.gather, resource, series, stretch, outcomes)
+        return samples, len(series)
 
 
 class UsageReader:
@@ -131,14 +135,23 @@ class UsageReader:
     Args:
         reader: asks the metric source.
         settle: how long after its time a sample is waited for.
-        series: about how many series an answer has, before the first one tells.
+        series: about how many series an answer has, before the first one tells; 0 where nobody knows.
+        running: whether there are running pods, of which usage is to be expected.
     """
 
-    def __init__(self, *, reader: BulkReader, settle: float, series: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        reader: BulkReader,
+        settle: float,
+        series: int = 0,
+        running: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._reader = reader
         self._step = reader.step
         self._settle = settle
         self._length = AnswerLength(series=series)
+        self._silence = Silence(running)
         self._last_index: int | None = None
 
     @property
@@ -173,7 +186,8 @@ class UsageReader:
 
         The cursor moves when both queries have succeeded, and only then. A stretch that fails is asked for
         in halves, down to a single step: a long gap of a large cluster may be more than a server manages
-        at once, which it says by a refusal, by a timeout, or by going down.
+        at once. One that fails for another reason, or wants to be left alone, is asked for less the next
+        time.
 
         Raises:
             PrometheusError: the source cannot be reached, or fails for a single step; the next call asks from
@@ -190,10 +204,11 @@ class UsageReader:
                 usage, series = await self._reader.read(stretch)
             except PrometheusError as error:
                 self._length.failed(end - begin)
-                if end - begin == 1 or isinstance(error, PrometheusUnreachable):
+                if end - begin == 1 or not error.halving_helps:
                     raise
             else:
                 self._length.answered(series)
+                self._silence.answered(series)
                 self._last_index = end
                 return usage
 

@@ -1,6 +1,10 @@
+import threading
+
 import pytest
+from structlog.testing import capture_logs
 
 from recommender.lengths import MAX_POINTS
+from recommender.pods import TrackedPod
 from recommender.samples import Outcome, Samples
 from recommender.usage import BulkReader, Usage, UsageReader
 from tests.support.fake_prometheus import FakePrometheus
@@ -8,6 +12,7 @@ from tests.support.usage import NOW, Pods, cards, series, tracked
 from vgpu.prometheus import (
     AnswerTooLarge,
     BadAnswer,
+    BadQuery,
     PrometheusClient,
     PrometheusError,
     PrometheusTimeout,
@@ -120,6 +125,7 @@ async def test_when_only_the_second_query_fails_both_are_asked_again() -> None:
 
 async def test_a_long_gap_is_read_in_stretches_that_a_server_answers() -> None:
     source = Source()
+    source.answer = [series(1.0)]
     subject = reader(source, settle=0)
     await subject.read(NOW)
     later = NOW + 60 * (MAX_POINTS + 10)
@@ -144,12 +150,20 @@ class Limited(Source):
         return await super().query_range(promql, start=start, end=end, step=step)
 
 
-@pytest.mark.parametrize("error", [AnswerTooLarge, PrometheusTimeout, BadAnswer])
-async def test_a_stretch_that_fails_is_asked_for_in_halves_at_once(error: type[PrometheusError]) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        AnswerTooLarge("too much"),
+        PrometheusTimeout("too much"),
+        BadQuery("too much", query="", reason=""),
+        BadAnswer("too much", halving_helps=True),
+    ],
+)
+async def test_a_stretch_that_fails_is_asked_for_in_halves_at_once(error: PrometheusError) -> None:
     source = Source()
     subject = reader(source, settle=0)
     await subject.read(NOW)
-    source._errors = [error("too much")]
+    source._errors = [error]
     usage = await subject.read(NOW + 60 * 8)
     assert source.asked[-1] == (NOW + 60, NOW + 60 * 4)
     assert usage is not None
@@ -180,6 +194,21 @@ async def test_after_a_server_has_recovered_stretches_grow_again() -> None:
     while await subject.read(NOW + 60 * 600) is not None:
         pass
     assert len(source.asked) - before < 80
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"), [(429, {}), (401, {}), (404, {}), (302, {}), (503, {"Retry-After": "60"})]
+)
+async def test_a_server_that_wants_to_be_left_alone_gets_one_query_however_long_the_gap(
+    status: int, headers: dict[str, str]
+) -> None:
+    async with FakePrometheus() as prometheus, PrometheusClient(prometheus.url, timeout=5) as client:
+        subject = reader(client, settle=0)
+        subject.resume(NOW - 3 * 86_400)
+        prometheus.answer_next(status, b"not now", headers=headers)
+        with pytest.raises(BadAnswer):
+            await subject.read(NOW)
+        assert len(prometheus.requests) == 1
 
 
 async def test_a_server_that_cannot_be_reached_is_asked_once_a_poll_and_for_less_the_next_time() -> None:
@@ -241,15 +270,26 @@ async def test_of_means_still_the_fullest_gpu_counts() -> None:
     assert taken(usage.tflops) == {NOW: 6.0}
 
 
-async def test_a_long_answer_is_judged_without_holding_up_others() -> None:
+@pytest.mark.parametrize(("points", "elsewhere"), [(6000, True), (10, False)])
+async def test_a_long_answer_is_judged_without_holding_up_others(points: int, *, elsewhere: bool) -> None:
     source = Source()
-    source.answer = [series(*([1.0] * 6000))]
-    subject = reader(source, settle=0)
+    source.answer = [series(*([1.0] * points))]
+    threads: set[int] = set()
+    pods = Pods(tracked())
+
+    def find(namespace: str, name: str) -> TrackedPod | None:
+        threads.add(threading.get_ident())
+        return pods.find(namespace, name)
+
+    bulk = BulkReader(source=source, preset=TENSORFUSION, step=60.0, find=find, cards=cards())
+    subject = UsageReader(reader=bulk, settle=0, series=1)
     subject.resume(NOW - 60)
-    usage = await subject.read(NOW + 60 * 6000)
+    usage = await subject.read(NOW + 60 * points)
     assert usage is not None
-    assert len(usage.tflops.times) == 6000
-    assert usage.outcomes == {Outcome.ACCEPTED: 12_000}
+    assert len(usage.tflops.times) == points
+    assert usage.outcomes == {Outcome.ACCEPTED: 2 * points}
+    assert len(threads) >= 1
+    assert (threading.get_ident() not in threads) is elsewhere
 
 
 async def test_a_reader_goes_on_from_another_ones_cursor() -> None:
@@ -283,6 +323,46 @@ async def test_after_a_gap_of_many_series_the_answers_stay_of_a_size_that_fits_i
     await subject.read(NOW + 60 * 10_000)
     start, end = source.asked[-1]
     assert (end - start) / 60 + 1 == 500
+
+
+async def test_after_a_restart_the_first_answer_is_short_and_sets_the_length_of_the_next() -> None:
+    source = Source()
+    source.answer = [series(1.0, pod=f"pod-{index}") for index in range(1000)]
+    subject = reader(source, settle=0)
+    subject.resume(NOW - 60 * 10_000)
+    for _ in range(2):
+        await subject.read(NOW)
+    lengths = [(end - start) / 60 + 1 for start, end in source.asked[::2]]
+    assert lengths == [10, 500]
+
+
+async def test_one_answer_is_judged_before_the_next_is_asked_for() -> None:
+    """An answer takes many times the memory of the samples that come of it."""
+    found: list[int] = []
+    pods = Pods(tracked())
+
+    def find(namespace: str, name: str) -> TrackedPod | None:
+        found.append(len(source.asked))
+        return pods.find(namespace, name)
+
+    source = Source()
+    source.answer = [series(1.0)]
+    bulk = BulkReader(source=source, preset=TENSORFUSION, step=60.0, find=find, cards=cards())
+    await UsageReader(reader=bulk, settle=0).read(NOW)
+    assert found == [1, 2]
+
+
+async def test_a_source_without_any_usage_is_warned_about_once_while_pods_run() -> None:
+    source = Source()
+    bulk = BulkReader(source=source, preset=TENSORFUSION, step=60.0, find=Pods().find, cards=cards())
+    subject = UsageReader(reader=bulk, settle=0, running=lambda: True)
+    with capture_logs() as logs:
+        for minute in range(30):
+            await subject.read(NOW + 60 * minute)
+        source.answer = [series(1.0)]
+        await subject.read(NOW + 60 * 30)
+    events = [entry["event"] for entry in logs]
+    assert events == ["metric source answers, but has no usage of any pod", "metric source has usage again"]
 
 
 async def test_what_no_card_of_the_cluster_can_do_is_not_taken() -> None:
