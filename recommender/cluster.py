@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from recommender.cards import Cards, Gpu
 from recommender.changes import Changes
-from recommender.claims import Claims, ScaleTarget
+from recommender.claims import Claims, ScaleTarget, target_of_root
 from recommender.horizontal import target_of_hpa
 from recommender.keys import WorkloadKey, key_of
 from vgpu.annotations import GATE_SELECTOR
@@ -19,7 +19,7 @@ from vgpu.capacity import Card
 from vgpu.gpu_models import GpuModels
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import Forbidden, KubeError, MissingCrds, NotSynced
-from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, PartialObject, Pod
+from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, PartialObject, Pod, controller_of
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import GPUS, HPAS, NODES, PODS, PROFILES, WORKLOADS
 from vgpu.slices import Amounts
@@ -149,14 +149,22 @@ class Cluster:
         namespace, _, name = key.partition("/")
         workload = WorkloadKey(namespace, name)
         if not self._owns(workload):
-            return
-        if new is None:
+            self._on_workload_of_another_shard(workload, new)
+        elif new is None:
             self._changes.deleted_workload(workload)
         elif old is not None and _all_but_status(old) == _all_but_status(new):
             # Mostly our own write: to decide again at once would end a rule's last pass before it was seen.
             self._changes.new_status(workload)
         else:
             self._changes.new_version(workload)
+
+    def _on_workload_of_another_shard(self, workload: WorkloadKey, new: CustomObject | None) -> None:
+        """Take note of what it would scale, so that two shards do not scale one object."""
+        root = controller_of(new.metadata) if new is not None else None
+        if root is None:
+            self._claims.forget(workload)
+        else:
+            self._claims.claim(workload, target_of_root(workload.namespace, root))
 
     def _on_profile(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         del old, new
@@ -178,7 +186,8 @@ class Cluster:
         if old is None or new is None or old.spec != new.spec:  # else its status: an autoscaler at work
             for hpa in (old, new):
                 for workload in self._claims.of(target_of_hpa(hpa)) if hpa is not None else ():
-                    self._changes.workload(workload)
+                    if self._owns(workload):
+                        self._changes.workload(workload)
 
     def _on_node(self, key: str, old: PartialObject | None, new: PartialObject | None) -> None:
         del old

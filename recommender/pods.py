@@ -62,7 +62,10 @@ class TrackedPod:
 
 
 class PodIndex:
-    """The gated pods of the cluster by name and by workload. Pods that nobody can name are not in it.
+    """The gated pods of this shard by name and by workload. Pods that nobody can name are not in it.
+
+    Those of other shards it knows too, for who asks for the pods of such a workload: several workloads may
+    have pods of one root controller.
 
     Args:
         owners: finds root controllers.
@@ -73,10 +76,11 @@ class PodIndex:
         self._owners = owners
         self._owns = owns
         self._pods: dict[tuple[str, str], TrackedPod] = {}
+        self._others: dict[tuple[str, str], TrackedPod] = {}
         self._by_workload: defaultdict[WorkloadKey, dict[tuple[str, str], TrackedPod]] = defaultdict(dict)
 
     async def track(self, pod: Pod) -> TrackedPod | None:
-        """Take in a new or changed pod; None when it is one to leave alone.
+        """Take in a new or changed pod; None when it is one to leave alone, or of another shard.
 
         Raises:
             OwnerGone: the pod's ReplicaSet or Job is not there any more.
@@ -85,14 +89,17 @@ class PodIndex:
         name = (pod.metadata.namespace, pod.metadata.name)
         tracked = await self._resolve(pod)
         self.forget(*name)
-        if tracked is not None:
-            self._pods[name] = tracked
-            self._by_workload[tracked.workload][name] = tracked
-        return tracked
+        if tracked is None:
+            return None
+        own = self._owns(tracked.workload)
+        (self._pods if own else self._others)[name] = tracked
+        self._by_workload[tracked.workload][name] = tracked
+        return tracked if own else None
 
     def forget(self, namespace: str, name: str) -> TrackedPod | None:
         """Drop a pod; returns what was known of it."""
-        tracked = self._pods.pop((namespace, name), None)
+        known = self._pods if (namespace, name) in self._pods else self._others
+        tracked = known.pop((namespace, name), None)
         if tracked is not None:
             siblings = self._by_workload[tracked.workload]
             del siblings[namespace, name]
@@ -105,7 +112,7 @@ class PodIndex:
         return self._pods.get((namespace, name))
 
     def of(self, workload: WorkloadKey) -> tuple[TrackedPod, ...]:
-        """The pods of a workload, in no order."""
+        """The pods of a workload of any shard, in no order."""
         return tuple(self._by_workload.get(workload, {}).values())
 
     async def deciding(self, workload: WorkloadKey) -> TrackedPod | None:
@@ -132,12 +139,12 @@ class PodIndex:
         return newest(pod for pod in siblings if pod.controller and revisions[pod.controller] == latest)
 
     def values(self) -> Collection[TrackedPod]:
-        """All pods: a live view, not to be held across an await."""
+        """All pods of this shard: a live view, not to be held across an await."""
         return self._pods.values()
 
     def workloads(self) -> frozenset[WorkloadKey]:
-        """The workloads that have a pod."""
-        return frozenset(self._by_workload)
+        """The workloads of this shard that have a pod."""
+        return frozenset(pod.workload for pod in self._pods.values())
 
     async def _resolve(self, pod: Pod) -> TrackedPod | None:
         metadata = pod.metadata
@@ -153,7 +160,7 @@ class PodIndex:
             controller=controller,
             job_owner=lambda _: parent,
         )
-        if name is None or not self._owns(WorkloadKey(metadata.namespace, name)):
+        if name is None:
             return None
         return TrackedPod(
             pod=pod,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from recommender.election import Held, Tenure, fence
-from recommender.errors import MissingNamespace, NotLeader, StuckTerm
+from recommender.errors import MissingNamespace, NotLeader, StuckTerm, TermOver
 from recommender.leadership import Leadership, new_identity
 from recommender.leases import lease_name
 from recommender.settings import RecommenderSettings
@@ -537,6 +537,29 @@ async def test_without_an_election_the_work_begins_at_once_and_never_loses_its_l
         await Leadership.from_settings(chosen, client=client, metrics=metrics).run(term)
         assert fake.requests == []
     assert begun == [float("inf")]
+    assert metrics.value("leader") == 0
+
+
+def test_a_replica_that_is_alone_begins_another_term_when_one_is_over() -> None:
+    rig, metrics = ContentionRig(), Metrics()
+    begun: list[float] = []
+
+    async def cannot_work_at_first(_: Held) -> None:
+        begun.append(rig.now())
+        if len(begun) < 3:
+            raise ExceptionGroup("tasks", [TermOver("histories cannot be read")])
+
+    async def breaks(_: Held) -> None:
+        raise Broken
+
+    async def main() -> None:
+        await Leadership(election=None, metrics=metrics).run(cannot_work_at_first)
+        with pytest.raises(Broken):
+            await Leadership(election=None, metrics=metrics).run(breaks)
+
+    rig.run(main())
+    assert len(begun) == 3
+    assert begun[1] - begun[0] >= 1
     assert metrics.value("leader") == 0
 
 
