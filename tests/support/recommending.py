@@ -232,13 +232,14 @@ class Rig:
     async def settle(self) -> None:
         """Reconcile until a pass writes nothing any more and its own writes have come back."""
         while True:
-            await self._caught_up()
+            await self.caught_up()
             before = len(self.kube.writes())
             await self.engine.reconcile()
             if len(self.kube.writes()) == before:
                 return
 
-    async def _caught_up(self) -> None:
+    async def caught_up(self) -> None:
+        """Wait until the watches have brought what is stored."""
         cluster = self.recommender.cluster
         watched = ((PODS, cluster.pods), (WORKLOADS, cluster.workloads), (PROFILES, cluster.profiles))
         for resource, reflector in (*watched, (HPAS, cluster.hpas), (NODES, cluster.nodes)):
