@@ -11,6 +11,7 @@ from devcluster.cluster import DevCluster
 from devcluster.demo import prepare
 from devcluster.services import ADAPTER, EXPORTER, RECOMMENDER, WEBHOOK, Services
 from devcluster.view import View
+from tests.e2e.trial import Scene, Trial, new_trial
 from vgpu.kube.client import KubeClient
 from vgpu.prometheus import PrometheusClient
 
@@ -74,6 +75,27 @@ async def view(
     cluster: DevCluster, client: KubeClient, services: Services, request: pytest.FixtureRequest
 ) -> View:
     """A look at the objects of one test, in a namespace of its own, with all services running."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:60].strip("-")
+    name = _namespace_of(request)
     await cluster.kubectl("create", "namespace", name)
     return View(cluster=cluster, client=client, namespace=name)
+
+
+@pytest.fixture(scope="module")
+async def trial(tmp_path_factory: pytest.TempPathFactory, binaries: Binaries) -> AsyncIterator[Trial]:
+    """A control plane of a module's own, for recommenders that are killed and lied to."""
+    async with new_trial(tmp_path_factory.mktemp("trial"), binaries) as made:
+        yield made
+
+
+@pytest.fixture
+async def scene(trial: Trial, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    """One test's namespace in a control plane of the module's own; no recommender runs."""
+    name = _namespace_of(request)
+    await trial.cluster.kubectl("create", "namespace", name)
+    made = Scene(trial, name)
+    yield made
+    await made.close()
+
+
+def _namespace_of(request: pytest.FixtureRequest) -> str:
+    return re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:60].strip("-")

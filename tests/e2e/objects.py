@@ -33,6 +33,13 @@ BUSY = {
 """A load of 20 to 30 TFLOPS and less than 4 GiB: few samples are enough to tell it from a slice of 16 GiB."""
 
 
+STEADY = {**BUSY, "gpuSecondsPerRequest": 1e6, "cacheBytesPerRequest": 0}
+"""A load that never changes: 30 TFLOPS and 3 GiB."""
+
+PROFILED = {**SLICE, **AUTO_RESOURCES, "tensor-fusion.ai/workload-profile": "quick"}
+"""Annotations of a Deployment that is right-sized by the profile `quick`."""
+
+
 def deployment(
     name: str,
     *,
