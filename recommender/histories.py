@@ -2,18 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Final
 
 import numpy as np
 
-from recommender.buckets import IndexArray
+from recommender.buckets import FloatArray, IndexArray
 from recommender.checkpoints.snapshot import PendingBackfill, Snapshot
 from recommender.estimation import Estimation, empty_estimation
-from recommender.history_rows import HistoryRows, Placed
+from recommender.history_rows import HistoryRows
 from recommender.kernels import Kernels
 from recommender.keys import WorkloadKey
 from recommender.limit_peaks import LimitPeaks
+from recommender.placing import Counts, Placed, Seen
 from recommender.samples import Samples
 from recommender.usage import Usage
 from vgpu.api import AutoSetResources
@@ -31,11 +33,13 @@ class Fed:
         new: workloads that had no history before.
         late: samples that a restored history holds already, left out.
         too_old: samples of VRAM from before all windows that are kept, left out.
+        gone: samples of pods or workloads that are no more, left out.
     """
 
     new: tuple[WorkloadKey, ...] = ()
     late: int = 0
     too_old: int = 0
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +105,40 @@ class Histories:
         if self._configs.pop(key, None) is not None:
             self._wanted = None
 
-    def feed(self, usage: Usage) -> Fed:
-        """Take in what one poll brought, but for samples that a restored row holds already."""
+    def feed(self, usage: Usage, *, known: Counts | None = None) -> Fed:
+        """Take in what one poll brought, but for samples that a row holds already.
+
+        Args:
+            usage: what it brought.
+            known: whether a pod is still there. While usage was on its way pods may have been forgotten, and
+                nobody would forget them once more. None: all are, which costs nothing.
+        """
         self._usage.move_reference(usage.until)
-        new: list[WorkloadKey] = []
-        tflops, vram = (self._place(samples, new) for samples in (usage.tflops, usage.vram))
+        fed, tflops, vram = self._place(usage, known)
         until = self._usage.columns.until
         fresh = [placed.select(placed.times > until[placed.rows]) for placed in (tflops, vram)]
         late = len(tflops) + len(vram) - sum(map(len, fresh))
-        return Fed(new=tuple(new), late=late, too_old=self._usage.take(*fresh))
+        return replace(fed, late=late, too_old=self._usage.take(*fresh))
 
-    def feed_earlier(self, usage: Usage, keys: Container[WorkloadKey]) -> Fed:
+    def feed_earlier(self, usage: Usage, keys: Container[WorkloadKey], *, known: Counts | None = None) -> Fed:
         """Take in usage from before a workload's first poll.
 
         Args:
             usage: of any workloads.
             keys: whose samples count; those of others are left out.
+            known: whether a pod is still there, as in `feed`.
         """
-        new: list[WorkloadKey] = []
-        tflops, vram = (self._place(samples, new, keys) for samples in (usage.tflops, usage.vram))
-        return Fed(new=tuple(new), too_old=self._usage.take(tflops, vram))
+        fed, tflops, vram = self._place(
+            usage, lambda pod: pod.workload in keys and (known is None or known(pod))
+        )
+        return replace(fed, too_old=self._usage.take(tflops, vram))
+
+    def put_right(self) -> None:
+        """Prepare for usage that is read again, from wherever on, since the clock was wrong.
+
+        A sample counts from now on if it is newer than all that its workload has: so none counts twice.
+        """
+        self._usage.columns.hold_what_came()
 
     def estimate(self, keys: Sequence[WorkloadKey] | None = None) -> Estimation:
         """What samples say.
@@ -149,9 +167,18 @@ class Histories:
         self._drop([key])
 
     def forget_idle(self, now: float) -> tuple[WorkloadKey, ...]:
-        """Drop histories without a sample for so long that nothing in them counts; returns whose."""
-        idle = now - self._usage.columns.touched[self._rows_of(self._rows)] > _IDLE_SECONDS
-        keys = tuple(key for key, is_idle in zip(tuple(self._rows), idle.tolist(), strict=True) if is_idle)
+        """Drop histories without a sample for so long that nothing in them counts; returns whose.
+
+        That is reckoned from the newest sample of all, if that is older than `now`: neither a clock that is
+        ahead nor a source without samples makes everybody idle.
+        """
+        newest = self._touched().max(initial=-np.inf)
+        return self.forget_resting(min(now, float(newest)))
+
+    def forget_resting(self, now: float) -> tuple[WorkloadKey, ...]:
+        """Drop idle histories, where `now` is beyond doubt, and so is that there were no samples."""
+        idle = now - self._touched() > _IDLE_SECONDS
+        keys = tuple(compress(self._rows, idle.tolist()))
         self._drop(keys)
         return keys
 
@@ -203,19 +230,22 @@ class Histories:
             self._drop(snapshot.keys)
             raise
 
-    def _place(
-        self, samples: Samples, new: list[WorkloadKey], wanted: Container[WorkloadKey] | None = None
-    ) -> Placed:
-        """Find each sample's row; workloads without one get it, and are added to `new`."""
-        seen = np.flatnonzero(np.bincount(samples.of, minlength=len(samples.pods)))
-        keys = [samples.pods[index].workload for index in seen.tolist()]
-        asked = keys if wanted is None else [key for key in keys if key in wanted]
-        unknown = dict.fromkeys(key for key in asked if key not in self._rows)
+    def _place(self, usage: Usage, counts: Counts | None) -> tuple[Fed, Placed, Placed]:
+        """Find the rows of all samples that count; workloads without one get it."""
+        new: list[WorkloadKey] = []
+        tflops, vram = (self._place_one(samples, new, counts) for samples in (usage.tflops, usage.vram))
+        gone = len(usage.tflops.of) + len(usage.vram.of) - len(tflops) - len(vram)
+        return Fed(new=tuple(new), gone=gone), tflops, vram
+
+    def _place_one(self, samples: Samples, new: list[WorkloadKey], counts: Counts | None) -> Placed:
+        seen = Seen(samples, counts)
+        unknown = dict.fromkeys(key for key in seen.keys if key not in self._rows)
         self._begin(unknown)
         new.extend(unknown)
-        pod_rows = np.full(len(samples.pods), -1, dtype=np.intp)
-        pod_rows[seen] = [self._rows[key] if wanted is None or key in wanted else -1 for key in keys]
-        return Placed.of_wanted(samples, pod_rows)
+        return seen.placed([self._rows[key] for key in seen.keys])
+
+    def _touched(self) -> FloatArray:
+        return self._usage.columns.touched[self._rows_of(self._rows)]
 
     def _wanting(self, keys: Sequence[WorkloadKey]) -> _Wanted:
         positions = {key: index for index, key in enumerate(keys)}

@@ -20,7 +20,8 @@ class HistoryColumns:
         last: time of the latest TFLOPS sample, NaN before it.
         samples: TFLOPS samples of all pods, never decayed.
         touched: time of the latest sample of either resource, minus infinity before it.
-        until: up to when a row that was restored holds every sample; minus infinity where none was.
+        until: up to when a row holds every sample, so that none counts again; minus infinity where nothing
+            may come again: of rows that were not restored, while no clock was put right.
         percentiles: those of target, lower and upper bound, three for each row and resource.
         margin: the safety margin, a fraction.
         interval: the confidence interval, seconds.
@@ -56,6 +57,10 @@ class HistoryColumns:
     def touch(self, rows: IndexArray, times: FloatArray) -> None:
         """Take note of samples of any resource."""
         np.maximum.at(self.touched, rows, times)
+
+    def hold_what_came(self) -> None:
+        """Let all rows hold every sample up to the latest that they have."""
+        self.until[:] = self.touched
 
     def count(self, rows: IndexArray, times: FloatArray) -> None:
         """Take note of TFLOPS samples."""

@@ -1,7 +1,7 @@
 """What is remembered of usage by rows: in the banks, VRAM windows, peaks under limits, counts of samples."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -10,57 +10,18 @@ from recommender import buckets
 from recommender.buckets import ExponentialBuckets, FloatArray, IndexArray
 from recommender.checkpoints.snapshot import OpenPeaks, Snapshot, Weights
 from recommender.estimation import Estimation
-from recommender.estimators import BoolArray, estimate_rows
+from recommender.estimators import estimate_rows
 from recommender.histograms import HistogramBank
 from recommender.history_columns import HistoryColumns
 from recommender.kernels import Kernels
 from recommender.limit_peaks import LimitPeaks
 from recommender.peaks import PeakWindows
-from recommender.pods import TrackedPod
+from recommender.placing import Placed
 from recommender.preallocation import holds
-from recommender.samples import Samples
 from vgpu.slices import Resource
 
 # The least weight that a CPU sample has in the Vertical Pod Autoscaler, there for small requests.
 _TFLOPS_WEIGHT: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Samples of which each has a row.
-
-    Attributes:
-        pods: p pods.
-        pod_rows: the row of each, -1 where its samples are not wanted, shape (p,).
-        of: which pod a sample is of, shape (n,).
-        rows: the row of each sample, shape (n,).
-        times: seconds since the epoch, shape (n,).
-        values: TFLOPS or bytes, shape (n,).
-    """
-
-    pods: tuple[TrackedPod, ...]
-    pod_rows: IndexArray
-    of: IndexArray
-    rows: IndexArray
-    times: FloatArray
-    values: FloatArray
-
-    @classmethod
-    def of_wanted(cls, samples: Samples, pod_rows: IndexArray) -> "Placed":
-        """The samples of pods that have a row."""
-        rows = pod_rows[samples.of]
-        placed = cls(samples.pods, pod_rows, samples.of, rows, samples.times, samples.values)
-        return placed.select(rows >= 0)
-
-    def __len__(self) -> int:
-        """How many samples there are."""
-        return len(self.of)
-
-    def select(self, kept: BoolArray) -> "Placed":
-        """Some of the samples."""
-        return replace(
-            self, of=self.of[kept], rows=self.rows[kept], times=self.times[kept], values=self.values[kept]
-        )
 
 
 class HistoryRows:
@@ -202,7 +163,8 @@ class HistoryRows:
         columns, peaks = self.columns, snapshot.peaks
         for name in ("first", "last", "touched", "until", "samples"):
             getattr(columns, name)[rows] = getattr(snapshot, name)
-        columns.until[rows] = np.fmax(snapshot.until, -np.inf)
+        # A clock may have been behind the samples that it let in.
+        columns.until[rows] = np.fmax(snapshot.until, snapshot.touched)
         for resource, saved in ((Resource.TFLOPS, snapshot.tflops), (Resource.VRAM, snapshot.vram)):
             self._banks[resource].load_rows(rows, saved.weights, saved.reference)
         self._limit_peaks.load(rows, snapshot.preallocation)

@@ -128,7 +128,7 @@ class Witness:
 
     def _rest(self, evidence: Evidence, index: int) -> Seen:
         """A pass without samples."""
-        if self._histories.forget_idle(float(self._times[index])):
+        if self._histories.forget_resting(float(self._times[index])):
             self._dropped = {resource: source.stop(index) for resource, source in self._sources.items()}
         return self._seen(evidence if len(self._histories) else NO_EVIDENCE, index)
 

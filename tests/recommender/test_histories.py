@@ -145,7 +145,7 @@ def test_the_past_counts_for_those_it_was_read_for_only() -> None:
     subject = histories(WEB, OTHER)
     subject.feed(usage(tflops=[minutes(tracked(WEB), 1.0), minutes(tracked(OTHER), 1.0)]))
     past = [minutes(tracked(key), 1.0, 1.0, begin=NOW - 600) for key in (WEB, OTHER)]
-    assert subject.feed_earlier(usage(tflops=past), {WEB}) == Fed()
+    assert subject.feed_earlier(usage(tflops=past), {WEB}) == Fed(gone=2)
     found = subject.estimate([WEB, OTHER])
     assert found.samples.tolist() == [3, 1]
     assert found.first.tolist() == [NOW - 600, NOW]
@@ -193,21 +193,106 @@ def test_the_row_of_a_forgotten_workload_goes_to_another_as_new() -> None:
     assert (target(subject, OTHER) or 0) < 2000
 
 
+def go_on(subject: Histories, now: float, key: WorkloadKey = OTHER) -> None:
+    """A sample of a workload at a time."""
+    subject.feed(usage(tflops=[minutes(tracked(key), 1.0, begin=now)], until=now))
+
+
 def test_a_workload_that_rests_for_a_weekend_keeps_its_history_but_not_for_eight_days() -> None:
     subject = histories(WEB)
-    subject.feed(usage(tflops=[minutes(tracked(), 1.0)]))
+    go_on(subject, NOW, WEB)
+    go_on(subject, NOW + 3 * DAY)
     assert subject.forget_idle(NOW + 3 * DAY) == ()
+    go_on(subject, NOW + 8 * DAY + 1)
     assert subject.forget_idle(NOW + 8 * DAY + 1) == (WEB,)
     assert WEB not in subject
+    assert OTHER in subject
+
+
+def test_nobody_is_idle_because_the_clock_is_ahead_or_the_source_has_no_samples() -> None:
+    subject = histories(WEB)
+    go_on(subject, NOW, WEB)
+    go_on(subject, NOW + DAY)
+    subject.feed(usage(until=NOW + 9 * DAY))
+    assert subject.forget_idle(NOW + 9 * DAY) == ()
+
+
+def test_nobody_is_idle_because_one_exporter_is_ahead() -> None:
+    subject = histories(WEB)
+    go_on(subject, NOW, WEB)
+    go_on(subject, NOW + 9 * DAY)
+    assert subject.forget_idle(NOW + DAY) == ()
+
+
+def test_without_histories_none_is_idle() -> None:
+    assert histories(WEB).forget_idle(NOW) == ()
 
 
 def test_a_workload_that_has_lost_its_history_is_still_configured() -> None:
     subject = histories()
     subject.configure(WEB, AutoSetResources(request_margin_fraction=9))
-    subject.feed(usage(tflops=[minutes(tracked(), 1.0)]))
-    subject.forget_idle(NOW + 9 * DAY)
-    subject.feed(usage(tflops=[minutes(tracked(), 1.0, begin=NOW + 9 * DAY)], until=NOW + 9 * DAY))
+    go_on(subject, NOW, WEB)
+    go_on(subject, NOW + 9 * DAY)
+    assert subject.forget_idle(NOW + 9 * DAY) == (WEB,)
+    go_on(subject, NOW + 9 * DAY, WEB)
     assert (target(subject) or 0) > 10_000
+
+
+def test_a_pod_that_was_forgotten_while_its_usage_was_on_its_way_does_not_come_back() -> None:
+    subject, gone = histories(WEB), tracked(pod="gone")
+    taken = [minutes(gone, 1e9), minutes(tracked(), 1e9)]
+    subject.feed(usage(tflops=taken, vram=taken))
+    subject.forget_pod(gone.uid)
+    before = subject.snapshot(written=NOW, cursor=None)
+    late = [minutes(gone, 9e9, begin=NOW + 60)]
+    fed = subject.feed(usage(tflops=late, vram=late, until=NOW + 60), known=lambda pod: pod.uid != gone.uid)
+    after = subject.snapshot(written=NOW, cursor=None)
+    assert fed == Fed(gone=2)
+    assert after.peaks.uids == (tracked().uid,)
+    assert after.samples.tolist() == before.samples.tolist()
+    assert (after.vram.weights == before.vram.weights).all()
+
+
+def test_a_workload_that_was_forgotten_while_its_usage_was_on_its_way_does_not_come_back() -> None:
+    subject = histories(WEB)
+    taken = usage(tflops=[minutes(tracked(), 1.0), minutes(tracked(OTHER), 1.0)])
+    assert subject.feed(taken, known=lambda pod: pod.workload == OTHER).new == (OTHER,)
+    assert WEB not in subject
+
+
+def test_the_past_of_a_pod_that_was_forgotten_meanwhile_does_not_come_back() -> None:
+    subject = histories(WEB)
+    past = usage(vram=[minutes(tracked(pod=pod), 1e9) for pod in ("a", "gone")])
+    fed = subject.feed_earlier(past, {WEB}, known=lambda pod: pod.uid != tracked(pod="gone").uid)
+    assert fed == Fed(new=(WEB,), gone=1)
+    assert subject.snapshot(written=NOW, cursor=None).peaks.uids == (tracked().uid,)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_usage_that_is_read_again_after_a_clock_was_put_right_counts_once(*, restart: bool) -> None:
+    """The clock was set back by mistake: the next hour's usage is there already, and comes anew."""
+    subject = histories(WEB)
+    pod = tracked()
+    subject.feed(usage(tflops=[minutes(pod, *[3.0] * 61)], until=NOW + 3600))
+    if restart:
+        saved = subject.snapshot(written=NOW + 1800, cursor=NOW + 1800)
+        subject = histories(WEB)
+        subject.restore(replace(saved, until=np.minimum(saved.until, NOW + 1800)))
+    else:
+        subject.put_right()
+    again = [minutes(pod, *[3.0] * 31, begin=NOW + 1860)]
+    assert subject.feed(usage(tflops=again, until=NOW + 3660)).late == 30
+    assert subject.estimate([WEB]).samples.tolist() == [62]
+
+
+def test_usage_that_is_new_after_a_clock_was_put_right_counts() -> None:
+    """The clock was ahead when histories were saved: nothing of the time in between can be in them."""
+    subject = histories(WEB)
+    subject.restore(filled().snapshot(written=NOW + DAY, cursor=NOW + DAY))
+    subject.put_right()
+    begin = NOW + 180
+    assert subject.feed(usage(tflops=[minutes(tracked(WEB), 1.0, 1.0, begin=begin)], until=begin)).late == 0
+    assert subject.estimate([WEB]).samples.tolist() == [5]
 
 
 def test_a_pod_that_is_gone_opens_a_new_window_when_its_uid_comes_again() -> None:
