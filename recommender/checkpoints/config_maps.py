@@ -3,12 +3,14 @@
 A shard has two slots, one for even and one for odd generations. A part of a checkpoint is a ConfigMap; part 0
 is written last, and a checkpoint is there when its part 0 is. So the newest checkpoint is whole at any time,
 and the one before it until the next is begun. A part that is written names the version that it replaces, so
-that of two writers one is refused, at his first request.
+that of two writers one is refused, at his first request. A label or an annotation that somebody puts on a part
+makes another version of it, too, but leaves the mark of the checkpoint on it: it is written over then.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -50,6 +52,23 @@ class _Mark(msgspec.Struct, frozen=True):
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A ConfigMap as it was when we last read or wrote it.
+
+    Attributes:
+        version: kube-apiserver's, which any change makes another.
+        mark: The annotation, which any recommender that writes a checkpoint makes another; None without one.
+    """
+
+    version: str
+    mark: str | None
+
+    @classmethod
+    def of(cls, metadata: ObjectMeta) -> "_Seen":
+        return cls(metadata.resource_version, (metadata.annotations or {}).get(_MARK))
+
+
 class ConfigMapStore:
     """Keeps checkpoints in ConfigMaps of one namespace.
 
@@ -63,7 +82,7 @@ class ConfigMapStore:
         self._client = client
         self._namespace = namespace
         self._part_bytes = part_bytes
-        self._versions: dict[str, str] = {}
+        self._seen: dict[str, _Seen] = {}
 
     @property
     def part_bytes(self) -> int:
@@ -79,7 +98,7 @@ class ConfigMapStore:
                 namespace=self._namespace,
                 label_selector=_selector(LABELS),
             )
-        self._versions = {each.metadata.name: each.metadata.resource_version for each in found}
+        self._seen = {each.metadata.name: _Seen.of(each.metadata) for each in found}
         return [generation for each in found if (generation := _complete(each.metadata)) is not None]
 
     async def read(self, generation: Generation) -> Sequence[bytes]:
@@ -106,24 +125,21 @@ class ConfigMapStore:
                 mark = _mark(generation, number, parts)
                 await self._put(_name(generation, number), _labels(generation), mark, parts[number])
             number = len(parts)
-            while (name := _name(generation, number)) in self._versions:
+            while (name := _name(generation, number)) in self._seen:
                 await self._delete(name)
                 number += 1
 
     async def remove(self, shard: Shard) -> None:
         """Removes all checkpoints of a shard; what makes them complete goes first."""
-        found = [match for name in self._versions if (match := _NAME.fullmatch(name))]
+        found = [match for name in self._seen if (match := _NAME.fullmatch(name))]
         with self._reaching():
             for match in sorted(found, key=lambda match: int(match[4])):
                 if (int(match[1]), int(match[2])) == (shard.index, shard.count):
                     await self._delete(match[0])
 
     async def _put(self, name: str, labels: dict[str, str], mark: _Mark, part: bytes) -> None:
-        metadata = {
-            "name": name,
-            "labels": labels,
-            "annotations": {_MARK: msgspec.json.encode(mark).decode()},
-        }
+        written = msgspec.json.encode(mark).decode()
+        metadata = {"name": name, "labels": labels, "annotations": {_MARK: written}}
         body = {
             "apiVersion": CONFIG_MAPS.api_version,
             "kind": CONFIG_MAPS.kind,
@@ -131,36 +147,50 @@ class ConfigMapStore:
             "binaryData": {_KEY: part},
         }
         try:
-            answer = await self._create_or_replace(name, body)
+            version = await self._create_or_replace(name, body)
         except (Conflict, AlreadyExists) as error:
-            self._versions[name] = await self._version_if_ours(name, mark, error)
-            return
-        self._versions[name] = answer["metadata"]["resourceVersion"]
+            version = await self._version_despite(error, name, body)
+        self._seen[name] = _Seen(version, written)
 
-    async def _create_or_replace(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        if (version := self._versions.get(name)) is not None:
-            versioned = {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
+    async def _create_or_replace(self, name: str, body: dict[str, Any]) -> str:
+        """Writes over the version that we know; returns the new one."""
+        if (seen := self._seen.get(name)) is not None:
+            metadata = {**body["metadata"], "resourceVersion": seen.version}
             # A person may have removed it in the meantime.
             with suppress(NotFound):
-                return await self._client.replace(CONFIG_MAPS, name, versioned, namespace=self._namespace)
-        return await self._client.create(CONFIG_MAPS, body, namespace=self._namespace)
+                answer = await self._client.replace(
+                    CONFIG_MAPS, name, {**body, "metadata": metadata}, namespace=self._namespace
+                )
+                return str(answer["metadata"]["resourceVersion"])
+        answer = await self._client.create(CONFIG_MAPS, body, namespace=self._namespace)
+        return str(answer["metadata"]["resourceVersion"])
 
-    async def _version_if_ours(self, name: str, mark: _Mark, error: KubeError) -> str:
-        """The version of a part that we wrote ourselves, by a request whose answer was lost.
+    async def _version_despite(self, error: KubeError, name: str, body: dict[str, Any]) -> str:
+        """The version of a part that was refused, which is no harm where no other recommender wrote it.
+
+        It is what we want to write where an answer of ours was lost. It still has the mark that we know where
+        somebody has only touched it, and is then written once more.
 
         Raises:
-            CheckpointConflict: Somebody else wrote it.
+            CheckpointConflict: Somebody else wrote it, or does not cease to touch it.
         """
-        with suppress(NotFound):
-            found = await self._client.get(CONFIG_MAPS, name, namespace=self._namespace, type=PartialObject)
-            if _mark_of(found.metadata) == mark:
-                return found.metadata.resource_version
+        before = self._seen.get(name)
+        try:
+            live = await self._client.get(CONFIG_MAPS, name, namespace=self._namespace, type=PartialObject)
+            found = _Seen.of(live.metadata)
+            if found.mark == body["metadata"]["annotations"][_MARK]:
+                return found.version
+            if before is not None and found.mark == before.mark:
+                self._seen[name] = found
+                return await self._create_or_replace(name, body)
+        except (Conflict, AlreadyExists, NotFound) as again:
+            error = again
         raise CheckpointConflict(f"ConfigMap {self._namespace}/{name}") from error
 
     async def _delete(self, name: str) -> None:
         with suppress(NotFound):  # another shard may clean up, too
             await self._client.delete(CONFIG_MAPS, name, namespace=self._namespace)
-        self._versions.pop(name, None)
+        self._seen.pop(name, None)
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 import itertools
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from recommender.errors import NotLeader
 from recommender.shards import Shard
 from tests.recommender.checkpoints.keeping import NAMESPACE, Killed, KillSwitch, config_maps, kube
 from tests.recommender.checkpoints.making import NOW, random_snapshot
+from tests.support.fake_kube import FakeKube
+from tests.support.kube_http import Request
 from vgpu.kube.resources import CONFIG_MAPS
 
 SHARD = Shard(1, 3)
@@ -134,6 +137,65 @@ async def test_a_write_whose_answer_was_lost_is_no_conflict() -> None:
         await store.write(generation(3), parts(3))
         await store.write(generation(5), parts(5))
         assert sorted(await config_maps(client).read(generation(5))) == parts(5)
+
+
+def touch(fake: FakeKube, annotation: str | None = None) -> None:
+    """Put a label on all ConfigMaps, as tools of others do, or an annotation in the place of ours."""
+    for each in fake.objects(CONFIG_MAPS):
+        if annotation is None:
+            each["metadata"]["labels"] |= {"team": str(len(fake.requests))}
+        else:
+            each["metadata"]["annotations"] = {"tensor-fusion.ai/checkpoint": annotation}
+        fake.put(CONFIG_MAPS, each)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_label_that_somebody_puts_on_a_config_map_is_no_conflict(*, restart: bool) -> None:
+    async with kube() as (fake, client):
+        store = config_maps(client)
+        await store.write(generation(1), parts(1))
+        if restart:
+            store = config_maps(client)
+            await store.generations()
+        for number in (3, 5):
+            touch(fake)
+            await store.write(generation(number), parts(number))
+        assert sorted(await config_maps(client).read(generation(5))) == parts(5)
+
+
+async def test_a_label_costs_two_requests_more() -> None:
+    async with kube() as (fake, client):
+        store = config_maps(client)
+        await store.write(generation(1), parts(1, count=1))
+        touch(fake)
+        before = len(fake.requests)
+        await store.write(generation(3), parts(3, count=1))
+        assert [request.method for request in fake.requests[before:]] == ["PUT", "GET", "PUT"]
+
+
+async def test_another_mark_is_a_conflict_whoever_has_made_it() -> None:
+    async with kube() as (fake, client):
+        store = config_maps(client)
+        await store.write(generation(1), parts(1))
+        touch(fake, annotation="of a later version")
+        with pytest.raises(CheckpointConflict):
+            await store.write(generation(3), parts(3))
+
+
+async def test_a_config_map_that_is_touched_without_end_is_a_conflict() -> None:
+    async with kube() as (fake, client):
+        store = config_maps(client)
+        await store.write(generation(1), parts(1))
+        answer = fake.api.answer
+
+        def touched_before(asked: Request) -> Any:
+            if asked.method == "PUT":
+                touch(fake)
+            return answer(asked)
+
+        fake.api.answer = touched_before  # type: ignore[method-assign]  # somebody who is always faster
+        with pytest.raises(CheckpointConflict):
+            await store.write(generation(3), parts(3))
 
 
 async def test_a_config_map_that_a_person_removed_is_made_again() -> None:
