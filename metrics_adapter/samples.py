@@ -1,15 +1,16 @@
 """From the metric source's series to the newest sample of each GPU of each pod, if that can be true."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Final
 
 from vgpu.capacity import most_plausible
 from vgpu.prometheus import Series
 from vgpu.slices import Resource
-from vgpu.usage_sources import CardLookup, PodGpu, Preset, reading_of
+from vgpu.usage_sources import CardLookup, MeasuredPods, PodGpu, Preset, UnknownCards, reading_of
 
 # Counters are read at slightly other times than the clock that they are divided by.
 _MOST_OF_CARD: Final = 1.05
@@ -26,8 +27,10 @@ class Drop(StrEnum):
     """The series is all use of a card that several pods have."""
     UNKNOWN_CARD = "unknown_card"
     """The series gives parts of a card of which nobody knows what it can do."""
+    UNMEASURED = "unmeasured"
+    """The series is 0, of a pod that never showed more: so an exporter may show what it does not measure."""
     BAD_VALUE = "bad_value"
-    """Of one of the pod's GPUs nothing is known: shared, of an unknown card, NaN, negative, or too much."""
+    """Of one of the pod's GPUs nothing is known: any of the above, NaN, negative, or too much."""
     NO_POD = "no_pod"
     """There is no such pod, or it is not one of ours."""
     OLDER_THAN_POD = "older_than_pod"
@@ -76,6 +79,8 @@ class SampleReader:
         self._preset = preset
         self._cards = cards
         self._node_of = node_of
+        self._unknown = UnknownCards(cards, preset)
+        self._measured = MeasuredPods[tuple[str, str]]()
 
     def newest(
         self, series: Sequence[Series], resource: Resource, drops: Counter[Drop]
@@ -92,6 +97,8 @@ class SampleReader:
             drops: Is counted up, once for each series that is left out.
         """
         shared = self._shared_cards(series) if self._preset.whole_cards else frozenset()
+        if self._preset.measure(resource).zero_is_unknown:
+            self._measured.add(self._busy(series))
         newest: dict[PodGpu, _Found] = {}
         for one in series:
             if not one.times:
@@ -119,12 +126,22 @@ class SampleReader:
             return _Found(reading, unknown, Drop.SHARED)
         whole = self._cards.whole(self._preset, series.labels, node) if measure.of_card else 1.0
         if whole is None:
+            self._unknown.tell(series.labels, node)
             return _Found(reading, unknown, Drop.UNKNOWN_CARD)
+        if measure.zero_is_unknown and series.values[-1] == 0 and gpu[:2] not in self._measured:
+            return _Found(reading, unknown, Drop.UNMEASURED)
         most = most_plausible(resource, self._cards.largest(node))
         if measure.of_card:
             most = min(most, _MOST_OF_CARD * whole)
         value = series.values[-1] * measure.readings[reading].scale * whole
         return _Found(reading, GpuSample(series.times[-1], value) if 0 <= value <= most else unknown, None)
+
+    def _busy(self, series: Iterable[Series]) -> Iterator[tuple[str, str]]:
+        """The pods that show more than 0."""
+        for one in series:
+            gpu = self._preset.identify(one.labels)
+            if gpu is not None and any(0 < value < inf for value in one.values):
+                yield gpu[:2]
 
     def _shared_cards(self, series: Iterable[Series]) -> frozenset[str]:
         """The cards that several pods have at the same time; one that changes hands is not shared."""

@@ -18,7 +18,7 @@ from recommender.samples import Outcome, PodFinder, Samples, Stretch
 from vgpu.capacity import most_plausible
 from vgpu.prometheus import Series
 from vgpu.slices import Resource
-from vgpu.usage_sources import CardLookup, PodGpu, Preset
+from vgpu.usage_sources import CardLookup, MeasuredPods, PodGpu, Preset, UnknownCards
 
 _BoolArray = npt.NDArray[np.bool_]
 _CodeArray = npt.NDArray[np.int8]
@@ -61,9 +61,11 @@ class Gatherer:
     """
 
     def __init__(self, *, preset: Preset, find: PodFinder, cards: CardLookup) -> None:
-        self._preset = preset
-        self._find = find
-        self._cards = cards
+        self.preset = preset
+        self.find = find
+        self.cards = cards
+        self.unknown = UnknownCards(cards, preset)
+        self.measured = MeasuredPods[str]()
 
     def gather(
         self, resource: Resource, series: Sequence[Series], stretch: Stretch, outcomes: Counter[Outcome]
@@ -76,7 +78,7 @@ class Gatherer:
             stretch: what was asked for.
             outcomes: counts every sample by what became of it.
         """
-        gathering = _Gathering(self._preset, self._find, self._cards, resource, stretch)
+        gathering = _Gathering(self, resource, stretch)
         for one in series:
             gathering.take(one)
         return gathering.samples(series, outcomes)
@@ -85,16 +87,17 @@ class Gatherer:
 class _Gathering:
     """One answer of the metric source."""
 
-    def __init__(
-        self, preset: Preset, find: PodFinder, cards: CardLookup, resource: Resource, stretch: Stretch
-    ) -> None:
-        self._preset = preset
-        self._find = find
-        self._cards = cards
+    def __init__(self, gatherer: Gatherer, resource: Resource, stretch: Stretch) -> None:
+        self._preset = gatherer.preset
+        self._find = gatherer.find
+        self._cards = gatherer.cards
+        self._unknown = gatherer.unknown
+        self._measured = gatherer.measured
         self._resource = resource
         self._stretch = stretch
-        self._of_card = preset.measure(resource).of_card
-        self._card_labels = preset.card_labels if self._of_card else ()
+        self._measure = self._preset.measure(resource)
+        self._of_card = self._measure.of_card
+        self._card_labels = self._preset.card_labels if self._of_card else ()
         self._rows: list[_Row] = []
         self._pods: list[TrackedPod] = []
         self._pod_of: dict[str, int] = {}
@@ -135,6 +138,8 @@ class _Gathering:
             rows, times, values, shared = rows[wanted], times[wanted], values[wanted], shared[wanted]
         values = values * table["factor"][rows]
         codes = self._judge(table, rows, times, values, shared)
+        if self._measure.zero_is_unknown:
+            self._drop_unmeasured(codes, table["pod"][rows], values)
         accepted = codes == _ACCEPTED
         kept, duplicates = self._fullest(table[rows[accepted]], times[accepted], values[accepted])
         outcomes += _counted(codes)
@@ -159,6 +164,7 @@ class _Gathering:
             return _ACCEPTED, 1.0, most
         whole = self._cards.whole(self._preset, labels, node)
         if whole is None:
+            self._unknown.tell(labels, node)
             return _CODES[Outcome.UNKNOWN_CARD], 1.0, 0.0
         return _ACCEPTED, whole, min(most, _MOST_OF_CARD * whole)
 
@@ -196,6 +202,7 @@ class _Gathering:
         of_series, pods = table["outcome"][rows], table["pod"][rows]
         # The last place is that of -1: nobody.
         created = np.array([*(pod.created for pod in self._pods), 0.0])[pods]
+        reused = np.array([*(pod.reused for pod in self._pods), False], np.bool_)[pods]
         ended = np.array([*(pod.ended for pod in self._pods), 0.0])[pods]
         # A sample speaks of the step before its time: one that the pod's end lies in is still true.
         cases: list[tuple[_BoolArray, Outcome]] = [
@@ -207,7 +214,8 @@ class _Gathering:
             (_outside(times, stretch), Outcome.STALE),
             (np.abs(times - np.rint(times / step) * step) > _ON_GRID, Outcome.OFF_GRID),
             (values > table["most"][rows], Outcome.IMPLAUSIBLE),
-            (times <= created, Outcome.BEFORE_CREATION),
+            # The step of its creation is partly that of an earlier pod, where there was one of that name.
+            (np.where(reused, times - step < created, times <= created), Outcome.BEFORE_CREATION),
         ]
         judged = np.select(
             [case for case, _ in cases],
@@ -215,6 +223,15 @@ class _Gathering:
             default=np.int8(_ACCEPTED),
         )
         return np.where(of_series == _ACCEPTED, judged, of_series)
+
+    def _drop_unmeasured(self, codes: _CodeArray, pods: IndexArray, values: FloatArray) -> None:
+        """Take back the zeros of pods that have never shown more; changes the codes."""
+        accepted = codes == _ACCEPTED
+        busy = np.unique(pods[accepted & (values > 0)]).tolist()
+        self._measured.add(self._pods[pod].uid for pod in busy)
+        # The last place is that of -1: nobody.
+        measured = np.array([*(pod.uid in self._measured for pod in self._pods), True], np.bool_)
+        codes[accepted & (values == 0) & ~measured[pods]] = _CODES[Outcome.UNMEASURED]
 
     def _fullest(self, table: _Table, times: FloatArray, values: FloatArray) -> tuple[Samples, int]:
         """The fullest GPU of each pod at each time, and how many samples of one GPU came twice."""

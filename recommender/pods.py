@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recommender.keys import WorkloadKey, to_epoch
 from recommender.owners import OwnerLookup
@@ -11,6 +11,8 @@ from vgpu.kube.objects import ObjectMeta, Pod, controller_of
 from vgpu.naming import Owner, workload_name
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
+# So many pods are remembered that are gone.
+_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,14 @@ class TrackedPod:
     Attributes:
         root: the controller that the workload is named after; the pod itself when it has no controller.
         created: when the pod was created, in seconds since the epoch.
+        reused: whether another pod of its name was known before it.
     """
 
     pod: Pod
     workload: WorkloadKey
     root: Owner
     created: float
+    reused: bool = False
 
     @property
     def uid(self) -> str:
@@ -78,6 +82,7 @@ class PodIndex:
         self._pods: dict[tuple[str, str], TrackedPod] = {}
         self._others: dict[tuple[str, str], TrackedPod] = {}
         self._by_workload: defaultdict[WorkloadKey, dict[tuple[str, str], TrackedPod]] = defaultdict(dict)
+        self._gone: dict[tuple[str, str], str] = {}
 
     async def track(self, pod: Pod) -> TrackedPod | None:
         """Take in a new or changed pod; None when it is one to leave alone, or of another shard.
@@ -88,9 +93,12 @@ class PodIndex:
         """
         name = (pod.metadata.namespace, pod.metadata.name)
         tracked = await self._resolve(pod)
-        self.forget(*name)
+        known = self.forget(*name)
+        former = self._gone.pop(name, None)
         if tracked is None:
             return None
+        if (known is not None and known.reused) or former not in {None, tracked.uid}:
+            tracked = replace(tracked, reused=True)
         own = self._owns(tracked.workload)
         (self._pods if own else self._others)[name] = tracked
         self._by_workload[tracked.workload][name] = tracked
@@ -103,9 +111,17 @@ class PodIndex:
         if tracked is not None:
             siblings = self._by_workload[tracked.workload]
             del siblings[namespace, name]
+            self._remember(namespace, name, tracked.uid)
             if not siblings:
                 del self._by_workload[tracked.workload]
         return tracked
+
+    def _remember(self, namespace: str, name: str, uid: str) -> None:
+        """A StatefulSet soon has another pod of the name."""
+        self._gone.pop((namespace, name), None)
+        self._gone[namespace, name] = uid
+        if len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
 
     def find(self, namespace: str, name: str) -> TrackedPod | None:
         """The pod of that name."""

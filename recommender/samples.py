@@ -39,6 +39,8 @@ class Outcome(StrEnum):
     """It is more than the pod's card can do."""
     BEFORE_CREATION = "before_creation"
     """It belongs to an earlier pod of that name."""
+    UNMEASURED = "unmeasured"
+    """It is 0 of a pod that has never shown more, by an exporter that shows 0 where it does not measure."""
     DUPLICATE = "duplicate"
     """Another series has the same GPU of the same pod at the same time."""
     ACCEPTED = "accepted"

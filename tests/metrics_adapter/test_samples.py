@@ -5,6 +5,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from metrics_adapter.cards import any_cards
 from metrics_adapter.samples import Drop, GpuSample, SampleReader
@@ -198,3 +199,38 @@ def test_the_order_of_the_answer_decides_nothing(
     shuffled = list(found)
     random.shuffle(shuffled)
     assert newest(*found) == newest(*shuffled)
+
+
+UTILIZATION = "hami_container_device_utilization_ratio"
+
+
+def hami(*points: tuple[float, float], pod: str = "a") -> Series:
+    return series(*points, pod=pod, uuid="", device_uuid="GPU-0", __name__=UTILIZATION)
+
+
+def test_a_pod_of_which_hami_has_shown_nothing_but_zeros_has_no_value() -> None:
+    samples, drops = newest(hami((5, 0.0), (10, 0.0)), preset=HAMI, known=ON_L4)
+    assert values(samples) == [None]
+    assert drops == {Drop.UNMEASURED: 1}
+
+
+def test_once_a_pod_has_shown_more_its_zeros_count_and_those_of_others_do_not() -> None:
+    reader = SampleReader(preset=HAMI, cards=ON_L4, node_of=lambda *_: "node")
+    drops: Counter[Drop] = Counter()
+    both = [hami((5, 50.0), (10, 0.0)), hami((10, 0.0), pod="b")]
+    assert values(reader.newest(both, Resource.TFLOPS, drops)) == [0.0, None]
+    assert values(reader.newest([hami((20, 0.0))], Resource.TFLOPS, drops)) == [0.0]
+    assert +drops == {Drop.UNMEASURED: 1}
+
+
+def test_a_pod_of_which_hami_shows_no_memory_uses_none() -> None:
+    found = series((10, 0.0), __name__="hami_vgpu_memory_used_bytes")
+    assert values(newest(found, preset=HAMI, resource=Resource.VRAM, known=ON_L4)[0]) == [0.0]
+
+
+def test_a_model_that_nobody_knows_is_told_once() -> None:
+    reader = SampleReader(preset=DCGM, cards=ANY, node_of=lambda *_: "node")
+    with capture_logs() as logs:
+        for _ in range(3):
+            reader.newest([dcgm((10, 0.5), modelName="Voodoo")], Resource.TFLOPS, Counter())
+    assert [(entry["product"], entry["node"]) for entry in logs] == [("Voodoo", "node")]

@@ -1,11 +1,13 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from recommender.gathering import Gatherer
 from recommender.keys import WorkloadKey
@@ -319,3 +321,50 @@ def test_a_pod_of_which_a_newer_version_comes_in_between_is_still_one_pod() -> N
     samples = gatherer.gather(Resource.TFLOPS, found, stretch(), Counter())
     assert len(samples.pods) == 1
     assert values(samples) == [2.0]
+
+
+def test_zeros_of_a_pod_that_never_showed_more_are_not_believed_of_an_exporter_that_may_not_measure() -> None:
+    assert gather(series(0.0, 0.0), preset=HAMI)[1] == {Outcome.UNMEASURED: 2}
+    memory, outcomes = gather(series(0.0), preset=HAMI, resource=Resource.VRAM)
+    assert values(memory) == [0.0]
+    assert outcomes == {Outcome.ACCEPTED: 1}
+
+
+def test_zeros_of_a_pod_that_has_shown_more_are_samples_from_then_on_and_those_of_others_are_not() -> None:
+    pods = Pods(tracked("web-0"), tracked("web-1"))
+    gatherer = Gatherer(preset=HAMI, find=pods.find, cards=ON_L4)
+    first: Counter[Outcome] = Counter()
+    later: Counter[Outcome] = Counter()
+    both = [series(0.0, 0.5), series(0.0, pod="web-1")]
+    assert values(gatherer.gather(Resource.TFLOPS, both, stretch(), first)) == [0.0, 60.5]
+    idle = [series(0.0), series(0.0, pod="web-1")]
+    assert values(gatherer.gather(Resource.TFLOPS, idle, stretch(), later)) == [0.0]
+    assert first == {Outcome.ACCEPTED: 2, Outcome.UNMEASURED: 1}
+    assert later == {Outcome.ACCEPTED: 1, Outcome.UNMEASURED: 1}
+
+
+def test_a_value_that_cannot_be_true_does_not_make_zeros_true() -> None:
+    _, outcomes = gather(series(0.0, 7.0, math.nan), preset=HAMI)
+    assert outcomes == {Outcome.UNMEASURED: 1, Outcome.IMPLAUSIBLE: 1, Outcome.NOT_FINITE: 1}
+
+
+def test_a_model_that_nobody_knows_is_told_once_however_many_answers_have_it() -> None:
+    gatherer = Gatherer(preset=DCGM, find=Pods(tracked()).find, cards=ON_L4)
+    with capture_logs() as logs:
+        for _ in range(3):
+            found = [dcgm(0.5, modelName="NVIDIA X1")]
+            gatherer.gather(Resource.TFLOPS, found, stretch(), Counter())
+    assert [entry["product"] for entry in logs] == ["NVIDIA X1"]
+
+
+@pytest.mark.parametrize(("reused", "expected"), [(True, [2.0]), (False, [1.0, 2.0])])
+def test_the_step_in_which_a_pod_took_anothers_name_over_is_left_out(
+    expected: list[float], *, reused: bool
+) -> None:
+    pod = replace(tracked(created=NOW - 1), reused=reused)
+    assert values(gather(series(1.0, 2.0), pods=Pods(pod))[0]) == expected
+
+
+def test_a_pod_that_takes_a_name_over_at_the_end_of_a_step_keeps_its_first() -> None:
+    pod = replace(tracked(created=NOW), reused=True)
+    assert values(gather(series(1.0, 2.0), pods=Pods(pod))[0]) == [2.0]

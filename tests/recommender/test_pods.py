@@ -127,3 +127,32 @@ def test_a_finished_pod_ended_with_its_last_container() -> None:
 
 def test_of_a_finished_pod_that_does_not_say_when_it_ended_nothing_can_be_believed() -> None:
     assert tracked(phase="Failed").ended == -math.inf
+
+
+async def test_a_pod_that_takes_over_a_name_is_known_as_such_and_stays_so() -> None:
+    async with FakeKube() as kube, kube.client() as client:
+        index = PodIndex(OwnerLookup(client))
+
+        async def seen(name: str, uid: str) -> bool:
+            built = builders.pod(name)
+            built["metadata"]["uid"] = uid
+            built["metadata"].setdefault("labels", {})["tensor-fusion.ai/workload"] = "web"
+            tracked_pod = await index.track(builders.struct(built, Pod))
+            assert tracked_pod is not None
+            return tracked_pod.reused
+
+        assert [await seen("web-0", uid) for uid in ("a", "a", "b", "b")] == [False, False, True, True]
+        index.forget("default", "web-0")
+        assert await seen("web-0", "c")
+        assert not await seen("web-1", "d")
+        index.forget("default", "web-1")
+        assert not await seen("web-1", "d")
+
+
+async def test_names_of_pods_that_are_gone_do_not_pile_up() -> None:
+    async with FakeKube() as kube, kube.client() as client:
+        index = PodIndex(OwnerLookup(client))
+        for number in range(10_010):
+            index._remember("default", f"web-{number}", "uid")
+        assert len(index._gone) == 10_000
+        assert ("default", "web-10009") in index._gone

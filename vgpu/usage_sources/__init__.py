@@ -1,6 +1,6 @@
 """Where usage is found in a metric source: presets of queries, and which pod and card a series is about."""
 
-from vgpu.usage_sources.cards import CardLookup, shares_cards
+from vgpu.usage_sources.cards import CardLookup, UnknownCards, shares_cards
 from vgpu.usage_sources.preset import Measure, PodGpu, Preset, Reading, Unit
 from vgpu.usage_sources.presets import (
     CUSTOM,
@@ -19,6 +19,7 @@ from vgpu.usage_sources.queries import (
     reading_of,
     restrictable,
 )
+from vgpu.usage_sources.zeros import MeasuredPods
 
 __all__ = [
     "CUSTOM",
@@ -29,11 +30,13 @@ __all__ = [
     "TENSORFUSION_GREPTIMEDB",
     "CardLookup",
     "Measure",
+    "MeasuredPods",
     "PodGpu",
     "Preset",
     "Reading",
     "SampleKind",
     "Unit",
+    "UnknownCards",
     "bulk_query",
     "choose",
     "probe",

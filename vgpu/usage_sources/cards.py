@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from vgpu.capacity import Card
 from vgpu.gpu_models import PRODUCT_LABEL, mig_share
 from vgpu.slices import Amounts
@@ -13,6 +15,11 @@ from vgpu.usage_sources.preset import Preset, first
 _SHARED_SUFFIX: Final = "-shared"
 _SHARING_LABEL: Final = ".sharing-strategy"
 _NOT_SHARED: Final = frozenset({"", "none"})
+# So many models are told of.
+_REMEMBERED: Final = 100
+_LABEL_NODE: Final = f"label the node with {PRODUCT_LABEL}, or have the exporter name the model"
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,60 @@ class CardLookup:
         peak = self.peak(model)
         share = mig_share(model, profile) if profile else 1.0
         return None if peak is None or share is None else peak * share
+
+
+class UnknownCards:
+    """Tells a person, once each, of cards of which nobody knows what they can do.
+
+    Args:
+        cards: what is known.
+        preset: what the series are of.
+    """
+
+    def __init__(self, cards: CardLookup, preset: Preset) -> None:
+        self._cards = cards
+        self._preset = preset
+        self._told: set[tuple[str, ...]] = set()
+
+    def tell(self, labels: Mapping[str, str], node: str) -> None:
+        """Log why a series is left out that gives parts of such a card.
+
+        Args:
+            labels: the series'.
+            node: the name of the pod's node.
+        """
+        product = first(labels, self._preset.model_labels)
+        profile = first(labels, self._preset.profile_labels)
+        if not product and not profile and (card := self._cards.card_of(node)) is not None:
+            product, profile = _instance_of(card.product)
+        if not product:
+            self._once("usage is left out of a card whose model nobody names", node=node, remedy=_LABEL_NODE)
+        elif profile and self._cards.peak(product) is not None:
+            self._once(
+                "usage of a MIG instance is left out: its profile cannot be read",
+                product=product,
+                profile=profile,
+                node=node,
+            )
+        else:
+            self._once(
+                "usage of a GPU model that is not known is left out",
+                product=product,
+                node=node,
+                remedy="add it to gpu_peaks_file",
+            )
+
+    def _once(self, event: str, *, node: str, **fields: str) -> None:
+        what = (event, *fields.values())
+        if what not in self._told and len(self._told) < _REMEMBERED:
+            self._told.add(what)
+            logger.warning(event, node=node, **fields)
+
+
+def _instance_of(product: str) -> tuple[str, str]:
+    """A card's model and the profile of its MIG instances, by the node's label; empty where it has none."""
+    model, _, profile = product.partition("-MIG-")
+    return model, profile
 
 
 def shares_cards(labels: Mapping[str, str] | None) -> bool:

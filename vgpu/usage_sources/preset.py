@@ -12,6 +12,9 @@ _QUOTED: Final = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`"
 _SELECTOR: Final = re.compile(
     rf"\s*(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)?\s*(?:\{{(?P<matchers>(?:[^\"'`{{}}]|{_QUOTED})*)\}})?\s*"
 )
+_TEXT: Final = re.compile(_QUOTED)
+_COMMENT: Final = re.compile(r"#[^\n]*")
+_RANGE: Final = re.compile(r"\[[^\[\]]*\]\s*((offset|@)\s*\S+\s*)*")
 
 
 class Unit(StrEnum):
@@ -61,11 +64,14 @@ class Measure:
         readings: the ways to ask for it; where several give the same pod and card, the first counts.
         of_card: whether values are parts of a card, so that they count by the card's peak.
         per_unit: whether exporters disagree about the unit, so that a setting may choose it.
+        zero_is_unknown: whether an exporter shows 0 where it does not measure, so that the zeros of a pod
+            mean something only when it has shown anything else.
     """
 
     readings: tuple[Reading, ...]
     of_card: bool = False
     per_unit: bool = False
+    zero_is_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,12 @@ class Preset:
             if part := first(labels, names):
                 gpu = f"{gpu}/{part}" if gpu else part
         return PodGpu(namespace, pod, gpu)
+
+
+def gives_range(query: str) -> bool:
+    """Whether a query is a range selector or a subquery (`x[5m]`), and no instant vector."""
+    bare = _COMMENT.sub("", _TEXT.sub("", query)).rstrip()
+    return any(match.end() == len(bare) for match in _RANGE.finditer(bare))
 
 
 def first(labels: Mapping[str, str], names: tuple[str, ...]) -> str:

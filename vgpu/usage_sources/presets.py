@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from vgpu.usage_sources.preset import Measure, Preset, Reading, Unit
+from vgpu.usage_sources.preset import Measure, Preset, Reading, Unit, gives_range
 
 _MEBIBYTE: Final = float(1 << 20)
 _PERCENT: Final = 0.01
@@ -32,6 +32,7 @@ TENSORFUSION_GREPTIMEDB: Final = replace(
     memory=Measure((Reading('tf_worker_usage{__field__="memory_bytes"}'),)),
 )
 
+# Where a container has no core limit, or HAMi's policy does not enforce it, its exporter shows a constant 0.
 # HAMi's own reference gives the unit as percent, 0 to 100, whatever the name says. A container has a slice of
 # its own on a card, so the container tells it apart. No label names the model.
 HAMI: Final = Preset(
@@ -43,6 +44,7 @@ HAMI: Final = Preset(
         ),
         of_card=True,
         per_unit=True,
+        zero_is_unknown=True,
     ),
     memory=Measure((Reading("hami_vgpu_memory_used_bytes"), Reading("vGPU_device_memory_usage_in_bytes"))),
     namespace_labels=("exported_namespace", "podnamespace", "namespace"),
@@ -105,10 +107,13 @@ def choose(
             preset's exporter has it.
 
     Raises:
-        ValueError: the preset has no query of its own where none is given, or its unit is known; the text
-            names the settings.
+        ValueError: a query selects a range, the preset has no query of its own where none is given, or
+            its unit is known; the text names the settings.
     """
     preset = PRESETS[name]
+    for setting, query in (("tflops_query", tflops_query), ("vram_query", vram_query)):
+        if query is not None and gives_range(query):
+            raise ValueError(f"{setting} selects a range: give an instant vector, without [5m] at its end")
     if vram_query is not None:
         preset = replace(preset, memory=Measure((Reading(vram_query),)))
     if tflops_query is not None:

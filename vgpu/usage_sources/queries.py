@@ -89,7 +89,8 @@ def _in_window(query: str, milliseconds: int) -> str:
     if Reading(query).selector is not None:
         return f"{query}[{milliseconds}ms]"
     resolution = max(_SHORTEST_RESOLUTION, milliseconds // _EVALUATIONS)
-    return f"({query})[{milliseconds}ms:{min(resolution, milliseconds)}ms]"
+    # A query may end in a comment, which ends with its line.
+    return f"({query}\n)[{milliseconds}ms:{min(resolution, milliseconds)}ms]"
 
 
 def _restricted(reading: Reading, labels: tuple[str, ...], pods: Collection[str]) -> Iterator[str]:

@@ -71,3 +71,28 @@ def test_every_label_that_a_preset_looks_at_is_among_its_labels(name: str) -> No
     labels = dict.fromkeys(preset.labels, "x")
     assert preset.identify(labels) is not None
     assert len(set(preset.labels)) == len(preset.labels)
+
+
+@pytest.mark.parametrize(
+    "query", ["x[5m]", 'x{a="b"}[5m] ', "x[5m] offset 5m", "(x * 2)[5m:1m] # last five", "x[5m] @ end()"]
+)
+@pytest.mark.parametrize("setting", ["tflops_query", "vram_query"])
+def test_a_query_that_selects_a_range_is_refused_with_what_to_give_instead(setting: str, query: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"{setting} selects a range: give an instant vector, without \[5m\]"
+    ):
+        choose("tensorfusion", **{setting: query})  # type: ignore[arg-type]  # as settings give them
+
+
+@pytest.mark.parametrize(
+    "query", ["rate(x[5m])", 'x{a="[5m]"}', "x # like x[5m]", "max_over_time(x[5m]) * 2", "x offset 5m"]
+)
+def test_a_query_that_gives_numbers_is_taken_whatever_is_within_it(query: str) -> None:
+    assert choose("tensorfusion", tflops_query=query).compute.readings[0].query == query
+
+
+def test_only_of_hamis_own_metric_zeros_may_mean_nothing() -> None:
+    assert choose("hami", tflops_unit=Unit.RATIO).compute.zero_is_unknown
+    assert not choose("hami", tflops_query="x").compute.zero_is_unknown
+    assert not any(preset.memory.zero_is_unknown for preset in PRESETS.values())
+    assert [name for name, preset in PRESETS.items() if preset.compute.zero_is_unknown] == ["hami"]

@@ -60,7 +60,7 @@ def test_model_and_profile_come_with_dcgms_series() -> None:
 )
 def test_an_expression_is_evaluated_several_times_in_each_window(window: float, expected: str) -> None:
     query = bulk_query(OWN, Resource.TFLOPS, window=window)
-    assert f"max_over_time((sum by (namespace, pod) (a)){expected})" in query
+    assert f"max_over_time((sum by (namespace, pod) (a)\n){expected})" in query
 
 
 def test_some_pods_are_asked_for_under_every_label_that_may_name_them() -> None:
@@ -115,3 +115,11 @@ def test_raw_samples_of_one_metric_are_its_own_whatever_the_server_calls_it() ->
 def test_raw_samples_of_several_expressions_cannot_be_asked_for_at_once() -> None:
     with pytest.raises(ValueError, match="at once"):
         raw_query(Measure((Reading("a"), Reading('b{c="d"}'))), window=60)
+
+
+@pytest.mark.parametrize("query", ["sum by (pod) (a) # mine", 'b{c="d"} # c', 'b{c="#"}'])
+def test_a_comment_at_the_end_of_a_query_hides_nothing_of_ours(query: str) -> None:
+    preset = choose("custom", tflops_query=query, vram_query="b")
+    for asked in (bulk_query(preset, Resource.TFLOPS, window=60), raw_query(preset.compute, window=60)):
+        comment = asked.partition(" # ")[2]
+        assert not comment or "\n)[60000ms:15000ms]" in comment
