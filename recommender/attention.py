@@ -88,11 +88,13 @@ class Attention:
         if look is None:
             self.unsettle(key)
         else:
-            self._looks[self._slot(key)] = look
+            slot = self._slot(key)  # comes first: it may make room
+            self._looks[slot] = look
 
     def unsettle(self, key: WorkloadKey) -> None:
         """Have a workload picked until it is settled again."""
-        self._looks["settled"][self._slot(key)] = False
+        slot = self._slot(key)
+        self._looks["settled"][slot] = False
 
     def forget(self, key: WorkloadKey) -> None:
         """Drop a workload that is no more."""

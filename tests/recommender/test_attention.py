@@ -279,6 +279,20 @@ def test_a_forgotten_workload_is_not_picked_and_its_place_goes_to_another_as_new
     assert subject.attention.pick(estimation({OTHER: INSIDE}), NOW) == (OTHER,)
 
 
+@pytest.mark.parametrize("settled", [False, True])
+def test_there_is_room_for_workloads_that_are_looked_at_before_usage_tells_of_them(*, settled: bool) -> None:
+    subject = cluster().settled(INSIDE)
+    verdict, _ = subject.judged(INSIDE, NOW)
+    keys = [WorkloadKey("default", f"w-{index}") for index in range(200)]
+    for key in keys:
+        if settled:
+            subject.attention.settle(key, verdict, subject.live.status, estimation_written=NOW)
+        else:
+            subject.attention.unsettle(key)
+    picked = subject.attention.pick(estimation(dict.fromkeys([*keys, WEB], INSIDE)), NOW)
+    assert set(picked) == (set() if settled else set(keys))
+
+
 def test_many_workloads_are_told_apart() -> None:
     """Also when more of them come than there was room for."""
     subject = cluster().settled(INSIDE)
