@@ -108,7 +108,8 @@ class RecommenderMetrics:
 
     def _checkpoints(self) -> None:
         self.checkpoint_time = self._late_gauge(
-            "checkpoint_timestamp_seconds", "When the histories were last saved in full"
+            "checkpoint_timestamp_seconds",
+            "When the histories were last saved in full, in this term or before it",
         )
         self.checkpoint_size = self._late_gauge("checkpoint_size_bytes", "Size of that checkpoint as stored")
         self.checkpoint_duration = self._late_gauge(
@@ -129,6 +130,10 @@ class RecommenderMetrics:
         self.lease_failures = self._counter(
             "lease_failures", "Times that the Lease could not be read or renewed"
         )
+
+    def checkpoint_loaded(self, *, written: float) -> None:
+        """Show when what is gone on from was saved: what came since is lost until the next is complete."""
+        self.checkpoint_time.set(written)
 
     def checkpoint_saved(self, *, size: int, seconds: float, generation: int, now: float) -> None:
         """Show a checkpoint that is complete.

@@ -2,9 +2,11 @@
 
 A shard has two slots, one for even and one for odd generations. A part of a checkpoint is a ConfigMap; part 0
 is written last, and a checkpoint is there when its part 0 is. So the newest checkpoint is whole at any time,
-and the one before it until the next is begun. A part that is written names the version that it replaces, so
-that of two writers one is refused, at his first request. A label or an annotation that somebody puts on a part
-makes another version of it, too, but leaves the mark of the checkpoint on it: it is written over then.
+and the one before it until the next is begun.
+
+A part that is written names the version that it replaces, so that of two writers one is refused, at his first
+request. A label that somebody puts on a part makes another version of it, too, but leaves the mark of the
+checkpoint on it as it was: such a part is written over.
 """
 
 import re

@@ -22,6 +22,9 @@ _log = structlog.get_logger(__name__)
 class CheckpointMetrics(FailureMetrics, Protocol):
     """What Prometheus is told of checkpoints."""
 
+    def checkpoint_loaded(self, *, written: float) -> None:
+        """A checkpoint is gone on from: when it was taken."""
+
     def checkpoint_saved(self, *, size: int, seconds: float, generation: int, now: float) -> None:
         """A checkpoint is complete: its bytes, how long that took, its number and when it was taken."""
 
@@ -48,7 +51,7 @@ class CheckpointKeeper:
     Args:
         store: Where they are kept.
         shard: Whose.
-        metrics: Told of each that is saved, and of all that fails.
+        metrics: Told of the one that is gone on from, each that is saved, and all that fails.
         clock: The time, epoch seconds.
         half_life: Of the histograms; those of another one are of no use.
         timing: How long things may take.
@@ -86,7 +89,7 @@ class CheckpointKeeper:
         """The histories of this shard as they were last saved, by whatever number of shards.
 
         What is there and cannot be used is logged, counted and passed over: the checkpoint before it takes
-        its place. None when there is nothing usable at all.
+        its place. None when there is nothing usable at all, which is logged, too.
 
         Raises:
             CheckpointUnavailable: The store cannot be reached, for longer than it is waited for.
@@ -95,6 +98,8 @@ class CheckpointKeeper:
         self._latest = next(iter(newest_first(loaded.known, self._shard)), None)
         self._readable, self._attempted, self._sure = loaded.readable, None, True
         self._others = any(each.shard.count != self._shard.count for each in loaded.known)
+        if loaded.snapshot is not None:
+            self._metrics.checkpoint_loaded(written=loaded.snapshot.written)
         return loaded.snapshot
 
     async def save(self, snapshot: Snapshot) -> None:

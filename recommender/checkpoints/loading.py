@@ -80,6 +80,7 @@ class CheckpointLoader:
         self._metrics = metrics
         self._half_life = half_life
         self._patience = patience
+        self._passed_over: list[str] = []
 
     async def load(self) -> Loaded:
         """The newest histories that can be used; what cannot be is logged, counted and passed over.
@@ -87,6 +88,7 @@ class CheckpointLoader:
         Raises:
             CheckpointUnavailable: The store cannot be reached, for longer than it is waited for.
         """
+        self._passed_over = []
         known = await self._reached(self._store.generations)
         for count in layouts_to_load(known, self._shard):
             if count != self._shard.count:
@@ -94,7 +96,12 @@ class CheckpointLoader:
                     return Loaded(known, snapshot=snapshot)
             elif (own := await self._newest_readable(known, self._shard)) is not None:
                 return Loaded(known, *own)
-        _log.info("no checkpoint to go on from", shard=str(self._shard), found=len(known))
+        _log.warning(
+            "histories begin anew",
+            shard=str(self._shard),
+            why="; ".join(self._passed_over) or "no checkpoint of this shard is stored",
+            stored=len(known),
+        )
         return Loaded(known)
 
     async def _gather(self, known: Sequence[Generation], count: int) -> Snapshot | None:
@@ -165,6 +172,7 @@ class CheckpointLoader:
                 )
 
     def _pass_over(self, error: CheckpointUnreadable, **fields: object) -> None:
+        self._passed_over.append(str(error))
         self._metrics.checkpoint_failed(error.reason)
         _log.warning(
             "checkpoint cannot be used",

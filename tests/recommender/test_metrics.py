@@ -62,6 +62,13 @@ def test_a_checkpoint_shows_its_time_size_duration_and_generation() -> None:
     assert shown.value("checkpoint_generation") == 7
 
 
+def test_a_checkpoint_that_is_gone_on_from_shows_when_it_was_saved() -> None:
+    shown = Shown()
+    shown.metrics.checkpoint_loaded(written=900.0)
+    assert shown.value("checkpoint_timestamp_seconds") == 900
+    assert shown.value("checkpoint_size_bytes") is None
+
+
 def test_a_checkpoint_that_fails_is_counted_by_reason_and_leaves_the_last_one_shown() -> None:
     shown = Shown()
     shown.metrics.checkpoint_saved(size=4096, seconds=0.5, generation=7, now=1000.0)

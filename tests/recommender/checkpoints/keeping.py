@@ -43,7 +43,11 @@ class Told:
     """What a keeper told its metrics."""
 
     saved: list[dict[str, float]] = field(default_factory=list)
+    loaded: list[float] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
+
+    def checkpoint_loaded(self, *, written: float) -> None:
+        self.loaded.append(written)
 
     def checkpoint_saved(self, *, size: int, seconds: float, generation: int, now: float) -> None:
         self.saved.append({"size": size, "seconds": seconds, "generation": generation, "now": now})

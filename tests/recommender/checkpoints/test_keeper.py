@@ -123,6 +123,36 @@ async def test_where_no_checkpoint_can_be_used_nothing_is_loaded_and_the_next_is
     assert (await loaded(tmp_path)).cursor == taken(3).cursor
 
 
+async def test_the_age_of_what_is_gone_on_from_is_told_at_once(tmp_path: Path) -> None:
+    await saved(tmp_path, taken(1), taken(2))
+    told = Told()
+    await keeper(tmp_path, told=told).load()
+    assert told.loaded == [taken(2).written]
+
+
+async def test_that_histories_begin_anew_is_told_once_and_why(tmp_path: Path) -> None:
+    await saved(tmp_path, taken(1), taken(2))
+    for number in (1, 2):
+        numbered(tmp_path, number).write_bytes(b"rubbish")
+    told = Told()
+    keeping = keeper(tmp_path, told=told)
+    with capture_logs() as logs:
+        await keeping.load()
+        await keeping.save(taken(3))
+    [warning] = [each for each in logs if each["event"] == "histories begin anew"]
+    assert warning["log_level"] == "warning"
+    assert warning["why"].count("no checkpoint") == 2
+    assert warning["stored"] == 2
+    assert not told.loaded
+
+
+async def test_that_there_is_no_checkpoint_at_all_is_told_as_the_reason(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        await keeper(tmp_path).load()
+    [warning] = [each for each in logs if each["log_level"] == "warning"]
+    assert warning["why"] == "no checkpoint of this shard is stored"
+
+
 async def test_another_shards_file_under_our_name_is_refused(tmp_path: Path) -> None:
     await saved(tmp_path, taken(1), shard=Shard(1, 2))
     path = numbered(tmp_path, 1)
