@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -29,12 +30,16 @@ PodNames = Callable[[WorkloadKey], Iterable[str]]
 """The names of a workload's pods."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Rest:
-    """What is still to be read of a workload: whole steps since the epoch, after `begin` and up to `end`."""
+    """What is still to be read of some workloads: whole steps since the epoch, after `begin`, up to `end`.
+
+    A cluster's workloads mostly begin together: a few of these stand for a hundred thousand of them.
+    """
 
     begin: int
     end: int
+    keys: dict[WorkloadKey, None]
 
 
 class Backfill:
@@ -57,8 +62,9 @@ class Backfill:
         self._pods_of = pods_of
         self._pause = pause
         self._length = AnswerLength()
-        self._reading: dict[WorkloadKey, _Rest] = {}
-        self._waiting: dict[WorkloadKey, _Rest] = {}
+        self._reading: list[_Rest] = []
+        self._waiting: list[_Rest] = []
+        self._rest_of: dict[WorkloadKey, _Rest] = {}
         self._read: Stretch | None = None
         self._failures = 0
         self._tries = 0
@@ -68,7 +74,7 @@ class Backfill:
 
     def __len__(self) -> int:
         """How many workloads there are of which something is still to be read."""
-        return len(self._reading) + len(self._waiting)
+        return len(self._rest_of)
 
     @property
     def pause(self) -> float:
@@ -90,32 +96,37 @@ class Backfill:
             created: when the oldest pod of each was created: there is nothing before.
         """
         end = math.floor(until / self._step + _ALMOST)
+        earliest = {
+            length: math.ceil((until - length) / self._step - _ALMOST) for length in set(lengths.values())
+        }
+        groups: defaultdict[int, dict[WorkloadKey, None]] = defaultdict(dict)
         for key, length in lengths.items():
-            earliest = math.ceil((until - length) / self._step - _ALMOST)
-            self._wait(key, max(earliest, math.floor(created.get(key, until) / self._step)), end)
+            first, alive = earliest[length], created.get(key, until) // self._step
+            groups[first if first > alive else int(alive)][key] = None
+        for begin, keys in groups.items():
+            self._wait(keys, begin, end)
 
     def forget(self, key: WorkloadKey) -> None:
         """Read no more of a workload that is gone."""
-        self._reading.pop(key, None)
-        self._waiting.pop(key, None)
+        rest = self._rest_of.pop(key, None)
+        if rest is not None:
+            del rest.keys[key]
+            self._reading = [each for each in self._reading if each.keys]
+            self._waiting = [each for each in self._waiting if each.keys]
 
     def pending(self) -> tuple[PendingBackfill, ...]:
         """What is still to be read: what a checkpoint has to hold so that nothing is read twice."""
-        groups: defaultdict[tuple[int, int], list[WorkloadKey]] = defaultdict(list)
-        for key, rest in (*self._reading.items(), *self._waiting.items()):
-            groups[rest.begin, rest.end].append(key)
+        rests = sorted((*self._reading, *self._waiting), key=lambda rest: (rest.begin, rest.end))
         return tuple(
-            PendingBackfill(tuple(sorted(keys)), begin * self._step, end * self._step)
-            for (begin, end), keys in sorted(groups.items())
+            PendingBackfill(tuple(rest.keys), rest.begin * self._step, rest.end * self._step)
+            for rest in rests
         )
 
     def resume(self, pending: Iterable[PendingBackfill]) -> None:
         """Take up what another run has left; a step of this one that it has read in part is left out."""
         for group in pending:
             begin = math.ceil(group.begin / self._step - _ALMOST)
-            end = math.floor(group.end / self._step + _ALMOST)
-            for key in group.keys:
-                self._wait(key, begin, end)
+            self._wait(dict.fromkeys(group.keys), begin, math.floor(group.end / self._step + _ALMOST))
 
     async def step(self) -> tuple[Usage, frozenset[WorkloadKey]] | None:
         """Read one stretch.
@@ -130,8 +141,8 @@ class Backfill:
         """
         self.fed()
         if not self._reading:
-            self._reading, self._waiting = self._waiting, {}
-            self._length.expect(len(self._reading))
+            self._reading, self._waiting = self._waiting, []
+            self._length.expect(len(self._rest_of))
         if not self._reading:
             return None
         stretch = self._next_stretch()
@@ -145,7 +156,8 @@ class Backfill:
         self._length.answered(series)
         self._failures = self._tries = self._given_up_in_a_row = 0
         self._read = stretch
-        return usage, frozenset(key for key in wanted if key in self._reading)
+        # Without those that were forgotten meanwhile.
+        return usage, frozenset(chain.from_iterable(rest.keys for rest in self._within(stretch)))
 
     def fed(self) -> None:
         """What the latest step brought has been taken in: from now on it is not pending any more.
@@ -156,20 +168,22 @@ class Backfill:
             self._done(self._read)
             self._read = None
 
-    def _wait(self, key: WorkloadKey, begin: int, end: int) -> None:
-        self.forget(key)
-        if begin < end:
-            self._waiting[key] = _Rest(begin, end)
+    def _wait(self, keys: dict[WorkloadKey, None], begin: int, end: int) -> None:
+        for key in self._rest_of.keys() & keys.keys():
+            self.forget(key)
+        if begin < end and keys:
+            rest = _Rest(begin, end, keys)
+            self._waiting.append(rest)
+            self._rest_of.update(dict.fromkeys(keys, rest))
 
     def _next_stretch(self) -> Stretch:
         """The newest steps that are still to be read, and of which workloads each."""
-        end = max(rest.end for rest in self._reading.values())
-        begin = max(end - self._length.points, min(rest.begin for rest in self._reading.values()))
-        wanted = {
-            key: (rest.begin * self._step, rest.end * self._step)
-            for key, rest in self._reading.items()
-            if rest.end > begin
-        }
+        end = max(rest.end for rest in self._reading)
+        begin = max(end - self._length.points, min(rest.begin for rest in self._reading))
+        wanted: dict[WorkloadKey, tuple[float, float]] = {}
+        for rest in self._reading:
+            if rest.end > begin:
+                wanted.update(dict.fromkeys(rest.keys, (rest.begin * self._step, rest.end * self._step)))
         return Stretch(begin, end, self._step, latest=end * self._step, wanted=wanted)
 
     def _pods(self, keys: Collection[WorkloadKey]) -> frozenset[str]:
@@ -178,14 +192,21 @@ class Backfill:
             return frozenset()
         return frozenset(name for key in keys for name in self._pods_of(key))
 
+    def _within(self, stretch: Stretch) -> list[_Rest]:
+        """What a stretch is read for."""
+        return [rest for rest in self._reading if rest.end > stretch.begin]
+
     def _done(self, stretch: Stretch) -> None:
-        for key in stretch.wanted or ():
-            rest = self._reading.get(key)
-            if rest is None:  # forgotten meanwhile
-                continue
-            rest.end = min(rest.end, stretch.begin)
-            if rest.end <= rest.begin:
-                del self._reading[key]
+        for rest in self._within(stretch):
+            rest.end = stretch.begin
+        self._end([rest for rest in self._reading if rest.end <= rest.begin])
+
+    def _end(self, rests: Collection[_Rest]) -> None:
+        """Of these there is nothing to read any more."""
+        for rest in rests:
+            self._reading.remove(rest)
+            for key in rest.keys:
+                del self._rest_of[key]
 
     def _failed(self, stretch: Stretch, error: PrometheusError) -> bool:
         """Ask for less the next time; whether the only step was given up, as it will never be answered."""
@@ -208,9 +229,9 @@ class Backfill:
         self._given_up_in_a_row += 1
         steps = stretch.until - stretch.begin
         if self._given_up_in_a_row >= _MOST_GIVEN_UP:
-            first = min(rest.begin for rest in self._reading.values())
+            first = min(rest.begin for rest in self._reading)
             steps, self._given_up_in_a_row = stretch.until - first, 0
-            self._reading.clear()
+            self._end(tuple(self._reading))
         else:
             self._done(stretch)
         self.given_up += steps

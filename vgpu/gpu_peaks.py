@@ -16,7 +16,8 @@ from vgpu.settings import FilePath, ServiceSettings
 
 _PRODUCT: Final = "product"
 _PEAK: Final = "fp16_dense_tflops"
-_COLUMNS: Final = (_PRODUCT, _PEAK, "vendor")
+# `alias_of` marks a row that repeats another's figure under the driver's name; it is for readers.
+_COLUMNS: Final = (_PRODUCT, _PEAK, "vendor", "alias_of")
 # A thousand times what the largest cards give: more is GFLOPS, or a slip.
 _MOST_TFLOPS: Final = 1e6
 

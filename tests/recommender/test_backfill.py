@@ -388,3 +388,26 @@ async def test_the_past_that_a_real_query_gives_is_that_of_the_pods_alone() -> N
     assert usage.vram.pods == (pod,)
     assert len(usage.vram.times) == 60
     assert usage.outcomes == {"accepted": 60}
+
+
+async def test_workloads_that_begin_together_are_one_piece_of_work_however_many() -> None:
+    made = Setup()
+    made.source.most_points = 500
+    lengths = {WorkloadKey("default", f"w{index}"): HOUR for index in range(1000)} | {WEB: 24 * HOUR}
+    made.backfill.begin(lengths, until=NOW, created=dict.fromkeys(lengths, 0.0))
+    assert [len(group.keys) for group in made.backfill.pending()] == [1, 1000]
+    await made.step()
+    assert [len(group.keys) for group in made.backfill.pending()] == [1]
+    assert len(made.backfill) == 1
+    await made.finish()
+    assert made.times(WEB) == minutes(NOW - 24 * HOUR, NOW)
+
+
+async def test_a_workload_that_comes_anew_while_it_is_read_waits_for_its_turn() -> None:
+    made = Setup()
+    made.begin(web=1, other=1)
+    made.begin(web=2, until=NOW + 60)
+    assert len(made.backfill) == 2
+    await made.finish()
+    assert made.times(WEB) == minutes(NOW + 60 - 2 * HOUR, NOW + 60)
+    assert made.times(OTHER) == minutes(NOW - HOUR, NOW)

@@ -1,5 +1,7 @@
 """The operator's own table of GPU models."""
 
+import csv
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,27 @@ def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(GpuPeaksError, match="not UTF-8"):
         load_models(file)
+
+
+@pytest.mark.parametrize(
+    ("product", "peak"),
+    [
+        ("NVIDIA A40", 149.7),
+        ("Tesla V100-SXM2-16GB", 125.0),
+        ("Tesla-V100-SXM2-32GB", 125.0),
+        ("NVIDIA B200", 2250.0),
+        ("NVIDIA A800 80GB PCIe", 312.0),
+        ("NVIDIA GeForce RTX 5090 D", 380.0),
+    ],
+)
+def test_a_card_is_found_by_the_spelling_of_its_driver(product: str, peak: float) -> None:
+    assert load_models().peak(product) == peak
+
+
+def test_an_alias_has_the_figure_of_the_row_that_it_names() -> None:
+    table = resources.files("vgpu").joinpath("data/gpu-peaks.csv").read_text(encoding="utf-8")
+    rows = {row["product"]: row for row in csv.DictReader(table.splitlines())}
+    aliases = [row for row in rows.values() if row["alias_of"]]
+    assert aliases
+    assert all(row["fp16_dense_tflops"] == rows[row["alias_of"]]["fp16_dense_tflops"] for row in aliases)
+    assert not any(rows[row["alias_of"]]["alias_of"] for row in aliases)
