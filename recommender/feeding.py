@@ -82,7 +82,7 @@ class Feeder:
         Args:
             now: seconds since the epoch.
         """
-        self._put_clock_right(now)
+        await self._put_clock_right(now)
         try:
             while (usage := await self._reader.read(now)) is not None:
                 self._count(usage, await self._memory.feed(usage, partial(self._begin, usage)))
@@ -100,8 +100,10 @@ class Feeder:
         try:
             piece = await self._backfill.step()
         except PrometheusError as error:
+            # No problem of the live loop, which may well be answered: it asks for less.
             self._metrics.backfill_chunks.labels("failed").inc()
-            self._failed(error)
+            self._metrics.source_errors.labels(type(error).__name__).inc()
+            logger.warning("usage of the past cannot be read yet", error=str(error), pending=self.pending)
             return
         self._metrics.backfill_chunks.labels("given_up").inc(self._backfill.given_up - given_up)
         if piece is not None:
@@ -128,14 +130,17 @@ class Feeder:
             self._metrics.samples.labels(outcome.value).inc(count)
         self._metrics.unfed_samples.labels("late").inc(fed.late)
         self._metrics.unfed_samples.labels("too_old").inc(fed.too_old)
+        self._metrics.unfed_samples.labels("gone").inc(fed.gone)
 
     def _failed(self, error: PrometheusError) -> None:
         self._metrics.source_errors.labels(type(error).__name__).inc()
         self.problem = f"the metric source fails: {error}"
         logger.warning("usage cannot be read", error=str(error), cursor=self._reader.cursor)
 
-    def _put_clock_right(self, now: float) -> None:
+    async def _put_clock_right(self, now: float) -> None:
+        """Go back with a clock that was set back; what has been taken in counts no second time."""
         ahead = self._reader.put_right(now)
         if ahead:
+            await self._memory.put_right(self._reader.cursor)
             self._metrics.clock_put_right.inc()
             logger.warning("the clock has been set back", seconds=ahead, cursor=self._reader.cursor)

@@ -10,6 +10,7 @@ from recommender.estimation import Estimation
 from recommender.histories import Fed, Histories
 from recommender.keys import WorkloadKey
 from recommender.pacing import to_the_end
+from recommender.placing import Counts
 from recommender.usage import Usage
 from vgpu.api import AutoSetResources
 
@@ -30,14 +31,42 @@ class Memory:
         histories: the usage of all workloads.
         cursor: the time up to which usage is in them; None where there is none yet.
         pending: what is still to be read of the past.
+        counts: whether the usage of a pod still counts, after it was read; called from another thread. None:
+            that of all pods does.
     """
 
-    def __init__(self, histories: Histories, *, cursor: float | None = None, pending: Pending = ()) -> None:
+    def __init__(
+        self,
+        histories: Histories,
+        *,
+        cursor: float | None = None,
+        pending: Pending = (),
+        counts: Counts | None = None,
+    ) -> None:
         self._histories = histories
+        self._counts = counts
         self._cursor = cursor
         self._pending = tuple(pending)
         self._torn = False
         self._lock = asyncio.Lock()
+
+    @property
+    def cursor(self) -> float | None:
+        """The time up to which usage has been taken in, in seconds since the epoch; None before any was."""
+        return self._cursor
+
+    async def put_right(self, cursor: float | None) -> None:
+        """Prepare for usage that is read again from another time on, as the clock was wrong.
+
+        Args:
+            cursor: that time, in seconds since the epoch.
+        """
+
+        def work() -> None:
+            self._histories.put_right()
+            self._cursor = cursor
+
+        await self._exclusively(work)
 
     async def feed(self, usage: Usage, pending: Callable[[Fed], Pending]) -> Fed:
         """Take in what one poll brought.
@@ -49,7 +78,7 @@ class Memory:
         """
 
         async def take() -> Fed:
-            fed = await self._taking(lambda: self._histories.feed(usage))
+            fed = await self._taking(lambda: self._histories.feed(usage, known=self._counts))
             self._cursor, self._pending = usage.until, tuple(pending(fed))
             return fed
 
@@ -69,7 +98,7 @@ class Memory:
 
         async def take() -> Fed:
             keys, pending = read()
-            fed = await self._taking(lambda: self._histories.feed_earlier(usage, keys))
+            fed = await self._taking(lambda: self._histories.feed_earlier(usage, keys, known=self._counts))
             self._pending = tuple(pending)
             return fed
 

@@ -55,9 +55,11 @@ def restored(snapshot: Snapshot | None, *, half_life: float, peak_window: float,
 def _not_of_the_future(snapshot: Snapshot, now: float) -> Snapshot:
     """A snapshot that was taken while the clock was ahead, as one of now.
 
-    What usage there is until now it may hold; what comes from now on it cannot.
+    What usage there is until now it may hold; what comes from now on it cannot, but for samples that it has:
+    those count no second time, should today's clock be the one that is wrong.
     """
+    snapshot = replace(snapshot, until=np.fmax(np.minimum(snapshot.until, now), snapshot.touched))
     if snapshot.cursor is None or snapshot.cursor <= now:
         return snapshot
     logger.warning("histories were saved by a clock that was ahead", seconds=snapshot.cursor - now)
-    return replace(snapshot, cursor=now, until=np.minimum(snapshot.until, now))
+    return replace(snapshot, cursor=now)

@@ -143,6 +143,28 @@ async def test_what_is_pending_of_the_past_is_saved_until_it_has_been_taken_in()
     assert (await bench.memory.snapshot(NOW)).backfill == ()
 
 
+async def test_a_past_that_cannot_be_read_is_no_problem_of_the_present() -> None:
+    bench = Bench()
+    await bench.feeder.feed(NOW)
+    bench.source.error = PrometheusUnreachable("away")
+    with capture_logs() as logs:
+        await bench.feeder.feed_the_past()
+    assert bench.problem() is None
+    assert [log["pending"] for log in logs if log["log_level"] == "warning"] == [1]
+    assert bench.metric("source_errors_total", error="PrometheusUnreachable") == 1
+
+
+async def test_nothing_counts_twice_after_a_clock_fell_back_and_is_right_again() -> None:
+    bench = Bench()
+    await bench.feeder.feed(NOW)
+    await bench.feeder.feed(NOW + HOUR)
+    await bench.feeder.feed(NOW + HOUR / 2)
+    assert (await bench.memory.snapshot(NOW)).cursor == NOW + HOUR / 2
+    await bench.feeder.feed(NOW + 2 * HOUR)
+    assert await bench.samples() == [121]
+    assert bench.metric("unfed_samples_total", reason="late") == 60
+
+
 async def test_a_clock_that_was_set_back_is_told() -> None:
     bench = Bench()
     await bench.feeder.feed(NOW + HOUR)

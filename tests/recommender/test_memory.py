@@ -137,7 +137,7 @@ async def test_histories_that_usage_was_taken_into_by_half_are_not_saved(
     kept = histories()
     memory = Memory(kept)
 
-    def fail(_: object) -> Fed:
+    def fail(*_: object, **__: object) -> Fed:
         raise MemoryError
 
     monkeypatch.setattr(kept, "feed", fail)
@@ -181,3 +181,20 @@ async def test_pods_that_are_still_there_keep_their_windows() -> None:
     await memory.feed(usage(vram=[minutes(first, GIB), minutes(second, GIB)]), nothing_pending)
     await memory.forget_other_pods({second.uid})
     assert (await memory.snapshot(NOW)).peaks.uids == (second.uid,)
+
+
+async def test_pods_that_went_while_their_usage_was_read_do_not_come_back() -> None:
+    memory = Memory(histories(), counts=lambda pod: pod.workload == WEB)
+    read = usage(vram=[minutes(tracked(), GIB), minutes(tracked(OTHER), GIB)])
+    assert (await memory.feed(read, nothing_pending)).gone == 1
+    assert (await memory.feed_earlier(read, lambda: ({WEB, OTHER}, ()))).gone == 1
+    snapshot = await memory.snapshot(NOW)
+    assert (snapshot.keys, snapshot.peaks.uids) == ((WEB,), (tracked().uid,))
+
+
+async def test_after_a_clock_was_put_right_no_sample_counts_twice() -> None:
+    memory = Memory(histories())
+    await memory.feed(USAGE, nothing_pending)
+    await memory.put_right(NOW - 60)
+    assert memory.cursor == (await memory.snapshot(NOW)).cursor == NOW - 60
+    assert (await memory.feed(USAGE, nothing_pending)).late == 4

@@ -57,3 +57,15 @@ def test_histories_saved_by_a_clock_that_was_ahead_take_in_what_comes_from_now_o
     found = inherited(saved(cursor=NOW + 7200), now=NOW + 60)
     assert found.cursor == NOW + 60
     assert (late(found, NOW + 60), late(found, NOW + 120)) == (1, 0)
+
+
+def test_while_the_clock_is_behind_nothing_counts_twice() -> None:
+    found = inherited(saved(cursor=NOW + 120), now=NOW - 1800)
+    assert found.cursor == NOW - 1800
+    assert (late(found, NOW - 1740), late(found, NOW), late(found, NOW + 60)) == (1, 1, 0)
+
+
+def test_a_shard_that_was_ahead_of_the_others_makes_nothing_late() -> None:
+    snapshot = saved(cursor=NOW)
+    found = inherited(replace(snapshot, until=snapshot.until + DAY), now=NOW + 60)
+    assert late(found, NOW + 120) == 0
