@@ -64,6 +64,19 @@ class MissingNamespace(StartupError):
         )
 
 
+class UnusableDirectory(StartupError):
+    """Checkpoints cannot be kept where they are to be."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, directory: str, problem: str) -> None:
+        super().__init__(
+            f"checkpoint_directory {directory!r} cannot be used: {problem}; it must be there and be writable "
+            "for this process, on a volume that outlives the pod, "
+            "or set checkpoint_store to config_map or none"
+        )
+
+
 class MissingPermissions(StartupError):
     """kube-apiserver would refuse what the recommender has to do."""
 
