@@ -213,7 +213,7 @@ async def test_the_fake_refuses_a_range_that_prometheus_refuses(
 async def test_prometheus_takes_the_queries_of_every_preset(
     both: tuple[PrometheusClient, PrometheusClient], name: str
 ) -> None:
-    own = {"tflops_query": "sum by (pod) (m)", "vram_query": "n"} if name == "custom" else {}
+    own = {"tflops_query": "sum by (pod) (m) # of all", "vram_query": "n"} if name == "custom" else {}
     preset = choose(name, **own)  # type: ignore[arg-type]  # as settings give them
     _, real = both
     for resource in Resource:
@@ -222,6 +222,21 @@ async def test_prometheus_takes_the_queries_of_every_preset(
         await real.query(raw_query(preset.measure(resource), window=60))
         query = bulk_query(preset, resource, window=60, sample="mean", pods=pods)
         await real.query_range(query, start=START, end=START + 600, step=60)
+
+
+async def test_windows_of_a_whole_step_hold_each_sample_once_and_shorter_ones_lose_some(
+    both: tuple[PrometheusClient, PrometheusClient],
+) -> None:
+    _, real = both
+
+    async def counted(window: str) -> float:
+        query = f"count_over_time(m[{window}])"
+        found = await real.query_range(query, start=START, end=START + 900, step=60)
+        return sum(sum(series.values) for series in found)
+
+    samples = sum(len(series.times) for series in await real.query("m[1h]", time=START + 900))
+    assert await counted("60000ms") == samples
+    assert await counted("59999ms") < samples
 
 
 async def test_the_samples_have_holes_and_ends(both: tuple[PrometheusClient, PrometheusClient]) -> None:
