@@ -12,7 +12,7 @@ from recommender.checkpoints.store import Generation
 from recommender.keys import WorkloadKey
 from recommender.shards import Shard
 from tests.e2e.objects import PROFILED, QUICK, deployment, profile
-from tests.e2e.trial import GENERATION, SAMPLES, Scene, now
+from tests.e2e.trial import GENERATION, SAMPLES, STEP, Scene, now
 from tests.support.altered_recommender import halting, in_parts
 from tests.support.kube_proxy import KubeProxy, KubeRequest
 from vgpu.kube.objects import PartialObject
@@ -207,7 +207,7 @@ async def test_each_shard_serves_its_own_and_histories_move_to_another_number_of
     await deploy(scene, *apps)
     await all_served(scene, names, apps)
     for name in names:
-        await scene.caught_up(now() + 6, name=name)
+        await scene.caught_up(now() + STEP, name=name)
     for name in names:
         await scene.stop(name)
     before: dict[WorkloadKey, int] = {}

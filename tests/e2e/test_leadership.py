@@ -87,7 +87,7 @@ async def two_replicas(
         generation = (await scene.metrics("first")).value(GENERATION) or 0
         await scene.metrics_when(
             lambda shown: (
-                (shown.value(GENERATION) or 0) >= generation + 2
+                (shown.value(GENERATION) or 0) > generation
                 and all(scene.samples(shown, app) >= 3 for app in APPS)
             ),
             step="a checkpoint of some samples",

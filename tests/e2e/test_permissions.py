@@ -129,7 +129,7 @@ async def test_the_rights_that_the_start_asks_for_are_all_that_it_takes(scene: S
     await scene.view.workload("engine", lambda found: "recommendation" in found.status)
     await scene.view.hpa("vgpu-engine")
     shown = await scene.metrics_when(
-        lambda shown: shown.value(LEADER) == 1 and (shown.value(GENERATION) or 0) >= 3, step="checkpoints"
+        lambda shown: shown.value(LEADER) == 1 and (shown.value(GENERATION) or 0) >= 2, step="checkpoints"
     )
 
     for outcome in ("failed", "invalid"):
