@@ -99,7 +99,7 @@ def decide(
         cap: What a card gives; None or 0 where that is not known.
     """
     ended = published.rule is not None and (rule is None or rule.name != published.rule)
-    standing = Standing({} if waiting else estimates, config, baseline, published, ended)
+    standing = Standing({} if waiting else estimates, config, baseline, published, ended, rule)
     case = _Case(standing, standing.current(), standing.measured(), cap)
     return replace(_decided(case, waiting, rule), compared=_compared(case))
 
@@ -146,7 +146,9 @@ def _by_bounds(case: _Case, waiting: str | None) -> Decision:
 def _while_active(case: _Case, rule: Rule) -> Decision:
     proposals = _worthwhile(case, [case.standing.propose(resource) for resource in _causes(case)])
     desired, cuts = capped(rule.desired, case.cap)
-    merged = merge_rule(desired, with_proposals(_measured(case), proposals), case.current)
+    # What the rule does not name goes on from what usage says now, so that the next pass finds the same.
+    current = case.standing.as_hidden(with_proposals(case.current, proposals))
+    merged = merge_rule(desired, _only(case.measured, current), current)
     wanted, reductions = _capped(case, merged, proposals)
     cuts = {resource: cut for resource, cut in cuts.items() if wanted.requests.get(resource) == cut.allowed}
     return Decision(
@@ -177,16 +179,17 @@ def _at_the_end(case: _Case, previous_rule: str) -> Decision:
 def _capped(
     case: _Case, wanted: VgpuSlice, proposals: list[Proposal]
 ) -> tuple[VgpuSlice, dict[Resource, Reduction]]:
-    return capped(wanted, case.standing.most(wanted, case.cap), proposals)
+    cut, reductions = capped(wanted, case.standing.most(wanted, case.cap), proposals)
+    return case.standing.with_own_limits(cut, wanted), reductions
 
 
-def _measured(case: _Case) -> VgpuSlice:
-    """The current values of the resources that usage has a say in, and nothing of the others."""
-    measured = VgpuSlice()
-    for resource in case.measured:
-        request, limit = pair(case.current, resource)
-        measured = measured.with_resource(resource, request=request, limit=limit)
-    return measured
+def _only(resources: Iterable[Resource], slice_: VgpuSlice) -> VgpuSlice:
+    """Some resources of a slice, and nothing of the others."""
+    only = VgpuSlice()
+    for resource in resources:
+        request, limit = pair(slice_, resource)
+        only = only.with_resource(resource, request=request, limit=limit)
+    return only
 
 
 def _compared(case: _Case) -> dict[Resource, int]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from recommender.estimators import Estimate
 from recommender.targets import Proposal, pair, propose, with_proposals
 from vgpu.api import AutoSetResources
+from vgpu.schedule import Rule
 from vgpu.slices import Amounts, Resource, VgpuSlice, limit_for
 
 
@@ -34,17 +35,22 @@ class Published:
     desired: VgpuSlice = field(default_factory=VgpuSlice)
 
     def is_of_rule(self, resource: Resource) -> bool:
-        """Whether a resource has what the rule asked for: usage wins only with more than that."""
+        """Whether a resource has what the rule asked for: usage wins only with more than that.
+
+        A rule that names a limit alone can cut the user's own request to it, never one that rests on usage.
+        """
         if self.recommendation is None or self.rule is None:
             return False
         recommended = self.recommendation.requests.get(resource) or 0
         request, limit = pair(self.desired, resource)
-        return recommended <= request if request is not None else limit == recommended
+        if request is None:
+            return limit == recommended and resource not in self.measured
+        return recommended <= request
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a decision rests on besides the cron rule that is active.
+    """What a decision rests on.
 
     Attributes:
         estimates: Of the resources that have samples enough.
@@ -52,6 +58,7 @@ class Standing:
         baseline: The slice as the user asked for it.
         published: What was decided last.
         ended: Whether a rule that was active then no longer is.
+        rule: The cron rule that is active.
     """
 
     estimates: Mapping[Resource, Estimate]
@@ -59,6 +66,7 @@ class Standing:
     baseline: VgpuSlice
     published: Published
     ended: bool
+    rule: Rule | None = None
 
     @property
     def before(self) -> VgpuSlice:
@@ -74,7 +82,7 @@ class Standing:
         standing = (
             resource
             for resource in self.published.measured
-            if self._has_ratio(resource) and not self.published.is_of_rule(resource)
+            if self._has_ratio(resource) and not self._is_hidden(resource)
         )
         return frozenset(self.scalable()) | frozenset(standing)
 
@@ -83,11 +91,12 @@ class Standing:
 
         Where a rule has ended it is the larger of baseline and target, so that nothing dips. Where an active
         one hides what usage said before, it is that too, unless the baseline exceeds the rule's word: what is
-        hidden does not, so that it cannot have been the baseline.
+        hidden does not, so that it cannot have been the baseline. A rule that begins hides it at once, or the
+        next pass would decide otherwise.
         """
         current = self.baseline
         for resource in self.measured():
-            afresh = self.ended or self.published.is_of_rule(resource)
+            afresh = self.ended or self._is_hidden(resource)
             if not (afresh and resource in self.estimates):
                 current = self._with_published(current, resource)
         return with_proposals(current, self.risen())
@@ -95,15 +104,38 @@ class Standing:
     def risen(self) -> list[Proposal]:
         """The targets that count at once, whatever the bounds say."""
         targets = (
-            self.propose(resource)
-            for resource in self.scalable()
-            if self.ended or self.published.is_of_rule(resource)
+            self.propose(resource) for resource in self.scalable() if self.ended or self._is_hidden(resource)
         )
         return [target for target in targets if self._counts_at_once(target)]
 
+    def _is_hidden(self, resource: Resource) -> bool:
+        """Whether a rule asks for as much as usage said before: what that was, the next pass cannot tell."""
+        said_by_rule = self._said_by_rule(resource)
+        hides = said_by_rule is not None and (self.before.requests.get(resource) or 0) <= said_by_rule
+        return hides or self.published.is_of_rule(resource)
+
+    def _said_by_rule(self, resource: Resource) -> int | None:
+        return self.rule.desired.requests.get(resource) if self.rule is not None else None
+
+    def as_hidden(self, moved: VgpuSlice) -> VgpuSlice:
+        """What the next pass will take for the current slice, where the active rule hides what usage says.
+
+        Args:
+            moved: the current slice with the targets that the bounds ask for.
+        """
+        for resource in self.scalable():
+            said_by_rule = self._said_by_rule(resource)
+            if said_by_rule is None or (moved.requests.get(resource) or 0) > said_by_rule:
+                continue
+            request, limit = pair(self.baseline, resource)
+            if self.propose(resource).request <= (request or 0) <= said_by_rule:
+                moved = moved.with_resource(resource, request=request, limit=limit)
+        return moved
+
     def _counts_at_once(self, target: Proposal) -> bool:
         baseline = self.baseline.requests.get(target.resource) or 0
-        said_by_rule = self.before.requests.get(target.resource) or 0
+        before = self.before.requests.get(target.resource) or 0
+        said_by_rule = max(before, self._said_by_rule(target.resource) or 0)
         return target.request > baseline or (not self.ended and baseline > said_by_rule)
 
     def propose(self, resource: Resource) -> Proposal:
@@ -130,6 +162,25 @@ class Standing:
         if resource in self.estimates:
             return most
         return max(most, *(amount or 0 for amount in pair(self.before, resource)))
+
+    def with_own_limits(self, cut: VgpuSlice, wanted: VgpuSlice) -> VgpuSlice:
+        """Gives a request that is the user's own its limit back, as far as it was wanted.
+
+        A target may end at the baseline's request, by the card or otherwise. The next pass cannot tell that
+        from the user's own slice, which no card cuts.
+
+        Args:
+            cut: what the card has left of `wanted`.
+            wanted: what the workload would get.
+        """
+        for resource in self.measured():
+            request, limit = pair(cut, resource)
+            own_request, own_limit = pair(self.baseline, resource)
+            wanted_limit = wanted.limits.get(resource)
+            if request == own_request and limit and own_limit and wanted_limit:
+                given_back = max(limit, min(wanted_limit, own_limit))
+                cut = cut.with_resource(resource, request=request, limit=given_back)
+        return cut
 
     def _with_published(self, slice_: VgpuSlice, resource: Resource) -> VgpuSlice:
         request = self.before.requests.get(resource)

@@ -1,5 +1,7 @@
 """What a decision starts from: who stands behind the value that is recommended of a resource."""
 
+from typing import Any
+
 import pytest
 
 from recommender.standing import Published
@@ -132,6 +134,83 @@ def test_a_limit_alone_is_the_rules_word_only_where_it_cut_the_request() -> None
     assert not higher.is_of_rule(VRAM)
 
 
+@pytest.mark.parametrize("limit", [15_000, 18_000])
+def test_a_limit_alone_is_never_a_rules_word_for_what_rests_on_usage(limit: int) -> None:
+    published = Published(
+        slice_of(15), measured=MEASURED, rule="test", desired=VgpuSlice(limits=Amounts(tflops=limit))
+    )
+    assert not published.is_of_rule(TFLOPS)
+
+
+# A rule's first pass, and those after it
+
+
+def passes(**given: Any) -> list[tuple[VgpuSlice | None, bool]]:
+    """What the first pass under a rule comes to, and the two after it: recommendation, changed."""
+    first = decided(**given)
+    found = [(first.recommendation, first.changed)]
+    for _ in range(2):
+        given |= {"current": first.recommendation, "measured": first.measured, "previous": given["rule"]}
+        later = decided(**given)
+        found.append((later.recommendation, later.changed))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("current", "target", "expected"),
+    [(12, 50, (50, 100)), (12, 30, (44, 99)), (None, 50, (50, 100)), (60, 50, (60, 120))],
+    ids=["target beyond the rule", "target below it", "own slice", "usage beyond the rule"],
+)
+def test_a_rule_begins_with_what_it_goes_on_with(
+    current: int | None, target: int, expected: tuple[int, int]
+) -> None:
+    found = passes(
+        rule=THURSDAY,
+        baseline=slice_of(10, 5, limits=(20, 10)),
+        current=None if current is None else slice_of(current, 5, limits=(2 * current, 10)),
+        measured=frozenset() if current is None else MEASURED,
+        estimates=tflops(target, 5, 60),
+    )
+    result = slice_of(expected[0], 5, limits=(expected[1], 10))
+    assert found == [(result, True), (result, False), (result, False)]
+
+
+def test_a_rule_that_names_a_limit_alone_begins_with_what_it_goes_on_with() -> None:
+    found = passes(
+        rule=rule(limits=Amounts(tflops=60_000)),
+        baseline=slice_of(10, limits=(50, 1)),
+        estimates=tflops(44, 40, 50),
+    )
+    result = slice_of(44, limits=(60, 1))
+    assert found == [(result, True), (result, False), (result, False)]
+
+
+def test_a_rule_that_names_a_request_alone_begins_with_what_it_goes_on_with_after_a_restart() -> None:
+    found = passes(
+        rule=rule(requests=Amounts(tflops=18_000)),
+        baseline=slice_of(40, limits=(100, 1)),
+        current=slice_of(5, limits=(12.5, 1)),
+        measured=MEASURED,
+        samples=0,
+    )
+    result = slice_of(18, limits=(100, 1))
+    assert found == [(result, True), (result, False), (result, False)]
+
+
+def test_usage_that_falls_below_the_rule_ends_where_the_next_pass_does() -> None:
+    night = rule(requests=Amounts(tflops=30_000))
+    found = passes(
+        rule=night,
+        previous=night,
+        baseline=slice_of(30, limits=(50, 1)),
+        current=slice_of(50, limits=(83, 1)),
+        measured=MEASURED,
+        estimates=tflops(18, 18, 30),
+    )
+    result = slice_of(30, limits=(50, 1))
+    assert found == [(result, True), (result, False), (result, False)]
+
+
 # Limits
 
 
@@ -154,3 +233,15 @@ def test_a_limit_that_the_card_cut_stays_cut() -> None:
         cap=Amounts(tflops=30_000, vram=GIB),
     )
     assert not decision.changed
+
+
+def test_a_target_that_the_card_cuts_to_the_users_request_keeps_the_users_limit() -> None:
+    given: dict[str, Any] = {
+        "baseline": slice_of(40, limits=(80, 1)),
+        "estimates": tflops(50, 45, 60),
+        "cap": Amounts(tflops=40_000),
+    }
+    first = decided(current=slice_of(30, limits=(40, 1)), measured=MEASURED, **given)
+    assert first.recommendation == slice_of(40, limits=(80, 1))
+    second = decided(current=first.recommendation, measured=MEASURED, **given)
+    assert (second.recommendation, second.changed) == (first.recommendation, False)
