@@ -12,13 +12,13 @@ Everything else that a look depends on, like spec, status, pods, cards and cron 
 The screen errs on one side only: it may name a workload for which there is nothing to do.
 """
 
-from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from recommender.buckets import FloatArray, IndexArray
+from recommender.buckets import FloatArray
 from recommender.conditions import Status
 from recommender.estimation import Estimation
 from recommender.estimators import BoolArray
@@ -30,14 +30,8 @@ from vgpu.slices import Resource
 
 # A little less than what is written, so that rounding hides no move.
 _MOVE: Final = float(ESTIMATION_MOVE) * (1 - 1e-9)
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where in the records the workloads of an estimation are, shape (n,)."""
-
-    keys: tuple[WorkloadKey, ...]
-    slots: IndexArray
+_NONE: Final = -1
+"""In place of a slot: there is none."""
 
 
 class Attention:
@@ -48,7 +42,6 @@ class Attention:
         self._keys: list[WorkloadKey] = []
         self._free: list[int] = []
         self._looks = np.zeros(64, dtype=LOOK)
-        self._places: _Places | None = None
 
     def __len__(self) -> int:
         """How many workloads are known."""
@@ -57,18 +50,25 @@ class Attention:
     def pick(self, estimation: Estimation, now: float) -> tuple[WorkloadKey, ...]:
         """The workloads that need a look: those that are not settled, and those that usage has news of.
 
+        For 100,000 workloads this takes longer than the event loop may stand still, and is made for a thread:
+        it changes nothing, and a look that is noted meanwhile counts now or the next time.
+
         Args:
             estimation: of all workloads that have samples; of those that are known besides there are none.
             now: seconds since the epoch.
         """
-        slots = self._slots_of(estimation.keys)
-        quiet = np.zeros(len(self._looks), dtype=np.bool_)
-        quiet[slots] = np.logical_not(_has_news(self._looks[slots], estimation, now))
-        silent = self._looks["known"].copy()
-        silent[slots] = False
-        quiet[silent] = np.logical_not(_has_lost_samples(self._looks[silent]))
-        picked = self._looks["known"] & ~(quiet & self._looks["settled"])
-        return tuple(self._keys[slot] for slot in np.flatnonzero(picked).tolist())
+        keys, looks = estimation.keys, self._looks
+        slots = np.fromiter(map(self._slots.get, keys, repeat(_NONE)), dtype=np.intp, count=len(keys))
+        slots[slots >= len(looks)] = _NONE  # noted after we had taken what there was
+        seen = slots != _NONE
+        quiet = np.zeros(len(looks), dtype=np.bool_)
+        quiet[slots[seen]] = ~_has_news(looks[slots], estimation, now)[seen]
+        silent = looks["known"].copy()
+        silent[slots[seen]] = False
+        quiet[silent] = ~_has_lost_samples(looks[silent])
+        picked = looks["known"] & ~(quiet & looks["settled"])
+        never = (keys[index] for index in np.flatnonzero(~seen).tolist())
+        return (*never, *(self._keys[slot] for slot in np.flatnonzero(picked).tolist()))
 
     def settle(
         self, key: WorkloadKey, verdict: Verdict, status: Status, *, estimation_written: float
@@ -102,13 +102,6 @@ class Attention:
         if slot is not None:
             self._looks[slot] = np.zeros((), dtype=LOOK)
             self._free.append(slot)
-            self._places = None
-
-    def _slots_of(self, keys: tuple[WorkloadKey, ...]) -> IndexArray:
-        if self._places is None or self._places.keys is not keys:
-            slots = np.fromiter(map(self._slot, keys), dtype=np.intp, count=len(keys))
-            self._places = _Places(keys, slots)
-        return self._places.slots
 
     def _slot(self, key: WorkloadKey) -> int:
         slot = self._slots.get(key)

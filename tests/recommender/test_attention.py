@@ -1,7 +1,7 @@
 """What the screen leaves out needs no look: held against looking at everything."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -279,18 +279,99 @@ def test_a_forgotten_workload_is_not_picked_and_its_place_goes_to_another_as_new
     assert subject.attention.pick(estimation({OTHER: INSIDE}), NOW) == (OTHER,)
 
 
+def note(subject: Cluster, key: WorkloadKey) -> None:
+    """Note the same look for another workload."""
+    verdict, _ = subject.judged(INSIDE, NOW)
+    subject.attention.settle(key, verdict, subject.live.status, estimation_written=NOW)
+
+
 @pytest.mark.parametrize("settled", [False, True])
 def test_there_is_room_for_workloads_that_are_looked_at_before_usage_tells_of_them(*, settled: bool) -> None:
     subject = cluster().settled(INSIDE)
-    verdict, _ = subject.judged(INSIDE, NOW)
     keys = [WorkloadKey("default", f"w-{index}") for index in range(200)]
     for key in keys:
         if settled:
-            subject.attention.settle(key, verdict, subject.live.status, estimation_written=NOW)
+            note(subject, key)
         else:
             subject.attention.unsettle(key)
     picked = subject.attention.pick(estimation(dict.fromkeys([*keys, WEB], INSIDE)), NOW)
     assert set(picked) == (set() if settled else set(keys))
+
+
+class Interrupted(tuple[WorkloadKey, ...]):
+    """Keys that have something else happen while they are gone through, as another thread may any time."""
+
+    __slots__ = ()
+    then: Callable[[], object] = staticmethod(lambda: None)
+
+    def __iter__(self) -> Iterator[WorkloadKey]:
+        rest = super().__iter__()
+        yield next(rest)
+        type(self).then()
+        yield from rest
+
+
+def picked_while(
+    subject: Cluster, said: Estimation, then: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> tuple[WorkloadKey, ...]:
+    """What is picked while something else happens."""
+    monkeypatch.setattr(Interrupted, "then", staticmethod(then))
+    return subject.attention.pick(replace(said, keys=Interrupted(said.keys)), NOW)
+
+
+@pytest.mark.parametrize("key", [WEB, OTHER])
+def test_a_workload_that_is_unsettled_while_others_are_picked_is_picked_the_next_time_at_the_latest(
+    key: WorkloadKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, said = cluster().settled(INSIDE), estimation({WEB: INSIDE, OTHER: INSIDE})
+    note(subject, OTHER)
+    picked_while(subject, said, lambda: subject.attention.unsettle(key), monkeypatch)
+    assert subject.attention.pick(said, NOW) == (key,)
+
+
+def test_a_look_that_is_noted_while_others_are_picked_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, said = cluster().settled(INSIDE), estimation({WEB: INSIDE, OTHER: INSIDE})
+    assert OTHER in subject.attention.pick(said, NOW)
+    picked_while(subject, said, lambda: note(subject, OTHER), monkeypatch)
+    assert subject.attention.pick(said, NOW) == ()
+
+
+def test_workloads_that_come_while_others_are_picked_need_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = cluster().settled(INSIDE)
+    keys = [WorkloadKey("default", f"w-{index}") for index in range(200)]
+    said = estimation(dict.fromkeys([WEB, *keys], INSIDE))
+
+    def come() -> None:
+        for key in keys:
+            note(subject, key)
+
+    # Those for which there was no room when it began are taken for such as were never looked at.
+    assert set(picked_while(subject, said, come, monkeypatch)) <= set(keys)
+    assert subject.attention.pick(said, NOW) == ()
+
+
+def test_a_place_that_goes_to_another_workload_meanwhile_is_not_mistaken_for_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject, said = cluster().settled(INSIDE), estimation({WEB: INSIDE, OTHER: INSIDE})
+
+    def change_places() -> None:
+        subject.attention.forget(WEB)
+        subject.attention.unsettle(OTHER)
+
+    assert OTHER in picked_while(subject, said, change_places, monkeypatch)
+    assert subject.attention.pick(estimation({OTHER: INSIDE}), NOW) == (OTHER,)
+
+
+def test_to_pick_changes_nothing() -> None:
+    attention = Attention()
+    attention.pick(estimation({WEB: INSIDE}), NOW)
+    assert len(attention) == 0
+
+
+def test_a_workload_that_is_never_looked_at_goes_on_to_be_picked() -> None:
+    attention, said = Attention(), estimation({WEB: INSIDE})
+    assert [attention.pick(said, NOW) for _ in range(3)] == [(WEB,)] * 3
 
 
 def test_many_workloads_are_told_apart() -> None:
