@@ -27,7 +27,8 @@ from recommender.restoring import Inheritance, restored
 from recommender.rhythm import Timing
 from recommender.settings import RecommenderSettings
 from recommender.shards import Shard
-from recommender.term import Surroundings, Term
+from recommender.surroundings import Surroundings
+from recommender.term import Term
 from vgpu.kube.client import KubeClient
 from vgpu.kube.resources import PROFILES, WORKLOADS
 from vgpu.metric_source import open_source, require_valid_queries

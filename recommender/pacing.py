@@ -1,6 +1,7 @@
 """Leaves the event loop its turns while there is much to do, and sees work to its end."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, Final, TypeVar
@@ -19,6 +20,21 @@ async def with_breaks(items: Iterable[T]) -> AsyncIterator[T]:
         if time.perf_counter() - begun > _LONGEST_TURN:
             await asyncio.sleep(0)
             begun = time.perf_counter()
+
+
+def spare_collection() -> None:
+    """Have Python's garbage collector leave out from now on all that there is.
+
+    What is known of 10,000 workloads takes it 0.3 s to go through, time and again, in which nothing else goes
+    on. What is spared goes as before when nobody refers to it any more, but for rings of objects.
+    """
+    gc.freeze()
+
+
+def spare_newcomers() -> None:
+    """Collect the garbage among what has come since the last time, and spare the rest from now on."""
+    gc.collect()
+    gc.freeze()
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

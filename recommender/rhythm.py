@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from recommender.changes import Changes
 from recommender.metrics import RecommenderMetrics
+from recommender.pacing import spare_collection, spare_newcomers
 
 # Changes come in bursts (a rollout, a profile of a hundred workloads): wait a little for the rest.
 _DEBOUNCE: Final = 0.2
@@ -100,6 +101,7 @@ class Rhythm:
         if await self._changes.wait(_DEBOUNCE):  # workloads that were created come back by the watch
             await asyncio.sleep(_DEBOUNCE)
             await self._activities.reconcile()
+        spare_collection()
 
     async def _feed(self) -> None:
         while True:
@@ -135,6 +137,7 @@ class Rhythm:
         while True:
             await asyncio.sleep(self._timing.checkpoint)
             await self._activities.checkpoint()
+            spare_newcomers()
 
     async def _measured(self, activity: Callable[[], Awaitable[None]]) -> None:
         begun = self._timing.clock()

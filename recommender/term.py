@@ -1,7 +1,6 @@
 """One term of leadership: everything that holds histories, from the checkpoint it begins with to its own."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -9,83 +8,34 @@ import structlog
 from recommender.attention import Attention
 from recommender.autoscalers import HpaKeeper
 from recommender.backfill import Backfill
-from recommender.changes import Changes
 from recommender.checkpoints.keeper import CheckpointKeeper
-from recommender.claims import Claims
-from recommender.cluster import Cluster
 from recommender.configurations import Configurations
 from recommender.election import Held
 from recommender.engine import Engine, Stages
 from recommender.errors import TermOver, TornHistories
-from recommender.failures import Failures
 from recommender.feeding import Feeder, no_past
-from recommender.figures import WorkloadFigures
-from recommender.following import PodFollower, Standby
 from recommender.horizontal import HorizontalDefaults
 from recommender.keys import WorkloadKey
 from recommender.memory import Memory
-from recommender.metrics import RecommenderMetrics
 from recommender.observing import Observer
-from recommender.owners import OwnerLookup
 from recommender.pasts import Pasts
-from recommender.pods import PodIndex, newest
+from recommender.pods import TrackedPod, newest
 from recommender.publisher import StatusPublisher
 from recommender.reporting import Reporter
 from recommender.restoring import Inheritance
-from recommender.rhythm import Rhythm, Timing
+from recommender.rhythm import Rhythm
 from recommender.saving import Saver
-from recommender.settings import RecommenderSettings
+from recommender.surroundings import Surroundings
 from recommender.usage import BulkReader, UsageReader
 from recommender.verdicts import Judge
 from recommender.workloads import WorkloadKeeper
 from vgpu.kube.client import KubeClient
-from vgpu.prometheus import PrometheusClient
-from vgpu.usage_sources import Preset
 
 # Of the time that is left of a Lease, this much is for releasing it.
 _LAST_WRITE_MARGIN: Final = 1.0
 _LONGEST_LAST_WRITE: Final = 15.0
 
 logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What outlives a term: the connections, and what is known of the cluster.
-
-    Attributes:
-        settings: the recommender's settings.
-        client: the connection to kube-apiserver.
-        source: the metric source.
-        preset: what to ask the source for.
-        cluster: the local copy of the cluster.
-        owners: knows who owns pods.
-        pods: the gated pods by workload.
-        follower: keeps them current.
-        standby: does so while no term is on.
-        claims: decides which of several workloads scales a root controller.
-        changes: what has to be looked at.
-        failures: contains errors of single workloads.
-        metrics: the recommender's own.
-        figures: what is shown of every workload.
-        timing: when things happen.
-    """
-
-    settings: RecommenderSettings
-    client: KubeClient
-    source: PrometheusClient
-    preset: Preset
-    cluster: Cluster
-    owners: OwnerLookup
-    pods: PodIndex
-    follower: PodFollower
-    standby: Standby
-    claims: Claims
-    changes: Changes
-    failures: Failures
-    metrics: RecommenderMetrics
-    figures: WorkloadFigures
-    timing: Timing
 
 
 class Term:
@@ -110,7 +60,12 @@ class Term:
         self._client = client
         self._inherited = inheritance.keys
         self._configurations = Configurations()
-        self._memory = Memory(inheritance.histories, cursor=inheritance.cursor, pending=inheritance.pending)
+        self._memory = Memory(
+            inheritance.histories,
+            cursor=inheritance.cursor,
+            pending=inheritance.pending,
+            counts=self._is_there,
+        )
         self._saver = Saver(memory=self._memory, keeper=keeper)
         self._feeder = self._new_feeder(inheritance)
         self.engine = self._new_engine()
@@ -234,6 +189,11 @@ class Term:
             pods=around.pods,
             failures=around.failures,
         )
+
+    def _is_there(self, pod: TrackedPod) -> bool:
+        """Whether a pod is still there, and not another one by its name, now that its usage has been read."""
+        found = self._around.pods.find(pod.pod.metadata.namespace, pod.pod.metadata.name)
+        return found is not None and found.uid == pod.uid
 
     def _pods_of(self, key: WorkloadKey) -> list[str]:
         return [pod.pod.metadata.name for pod in self._around.pods.of(key)]

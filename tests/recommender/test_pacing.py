@@ -1,8 +1,10 @@
 import asyncio
+import gc
+import weakref
 
 import pytest
 
-from recommender.pacing import to_the_end, with_breaks
+from recommender.pacing import spare_collection, spare_newcomers, to_the_end, with_breaks
 from tests.support.waiting import until
 
 
@@ -78,3 +80,20 @@ async def test_its_failure_counts_more_than_being_cancelled() -> None:
     await until(task.done)
     with pytest.raises(ValueError):
         await task
+
+
+class Ring:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_is_there_is_gone_through_no_more_and_what_comes_later_is() -> None:
+    try:
+        gc.collect()
+        spare_collection()
+        assert len(gc.get_objects()) < 1000 < gc.get_freeze_count()
+        garbage = weakref.ref(Ring())
+        spare_newcomers()
+        assert garbage() is None
+    finally:
+        gc.unfreeze()

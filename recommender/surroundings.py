@@ -1,0 +1,57 @@
+"""What outlives a term of leadership."""
+
+from dataclasses import dataclass
+
+from recommender.changes import Changes
+from recommender.claims import Claims
+from recommender.cluster import Cluster
+from recommender.failures import Failures
+from recommender.figures import WorkloadFigures
+from recommender.following import PodFollower, Standby
+from recommender.metrics import RecommenderMetrics
+from recommender.owners import OwnerLookup
+from recommender.pods import PodIndex
+from recommender.rhythm import Timing
+from recommender.settings import RecommenderSettings
+from vgpu.kube.client import KubeClient
+from vgpu.prometheus import PrometheusClient
+from vgpu.usage_sources import Preset
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The connections, and what is known of the cluster.
+
+    Attributes:
+        settings: the recommender's settings.
+        client: the connection to kube-apiserver.
+        source: the metric source.
+        preset: what to ask the source for.
+        cluster: the local copy of the cluster.
+        owners: knows who owns pods.
+        pods: the gated pods by workload.
+        follower: keeps them current.
+        standby: does so while no term is on.
+        claims: decides which of several workloads scales a root controller.
+        changes: what has to be looked at.
+        failures: contains errors of single workloads.
+        metrics: the recommender's own.
+        figures: what is shown of every workload.
+        timing: when things happen.
+    """
+
+    settings: RecommenderSettings
+    client: KubeClient
+    source: PrometheusClient
+    preset: Preset
+    cluster: Cluster
+    owners: OwnerLookup
+    pods: PodIndex
+    follower: PodFollower
+    standby: Standby
+    claims: Claims
+    changes: Changes
+    failures: Failures
+    metrics: RecommenderMetrics
+    figures: WorkloadFigures
+    timing: Timing
