@@ -217,12 +217,19 @@ class KubeServer:
             try:
                 if new:
                     await response.write(b"".join(each.text for each in new))
-                async with asyncio.timeout(_BOOKMARKS):
-                    await changed.wait()
-            except TimeoutError:
-                await response.write(_bookmark(at.kind, self._version))
-            except ConnectionError:
+                elif not await _happens(changed):
+                    await response.write(_bookmark(at.kind, self._version))
+            except ConnectionError:  # the client went away
                 return response
+
+
+async def _happens(changed: asyncio.Event) -> bool:
+    """Whether something changes before it is time for a bookmark."""
+    try:
+        async with asyncio.timeout(_BOOKMARKS):
+            return await changed.wait()
+    except TimeoutError:
+        return False
 
 
 def _bookmark(kind: ResourceType, version: int) -> bytes:

@@ -60,8 +60,8 @@ async def _measure_first(addresses: Addresses) -> Cost:
 async def _measure_later(addresses: Addresses) -> tuple[Cost, Cost, Cost]:
     async with rig_for(addresses) as rig, rig.following():
         await rig.take_over()
-        await rig.begin()
         async with rig.measured() as again:
+            await rig.begin()
             await rig.reconcile()
         for _ in range(2):
             await rig.pass_once()

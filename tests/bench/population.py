@@ -78,19 +78,25 @@ class Member:
 
     @property
     def key(self) -> WorkloadKey:
-        """Namespace and name of the workload."""
-        return WorkloadKey(f"team-{self.number % _NAMESPACES}", f"{self.group}-{self.number:06d}")
+        """Namespace and name of the workload, as it is named after the controller."""
+        kind = "" if self.controller == "Deployment" else "-statefulset"
+        return WorkloadKey(f"team-{self.number % _NAMESPACES}", self.root_name + kind)
+
+    @property
+    def root_name(self) -> str:
+        """The name of the Deployment or StatefulSet."""
+        return f"{self.group}-{self.number:06d}"
 
     @property
     def kind(self) -> ResourceType:
-        """What the workload is named after."""
+        """What the pod belongs to in the end."""
         return DEPLOYMENTS if self.controller == "Deployment" else STATEFUL_SETS
 
     @property
     def pod_name(self) -> str:
         """The name of its pod."""
         suffix = f"{builders.TEMPLATE_HASH}-abcde" if self.controller == "Deployment" else "0"
-        return f"{self.key.name}-{suffix}"
+        return f"{self.root_name}-{suffix}"
 
     def uid(self, kind: ResourceType) -> str:
         """The UID of its object of a kind."""
@@ -98,13 +104,13 @@ class Member:
 
     def root(self) -> Json:
         """The Deployment or StatefulSet."""
-        return self._object(self.kind, self.key.name)
+        return self._object(self.kind, self.root_name)
 
     def replica_set(self) -> Json | None:
         """What stands between the pod and its Deployment."""
         if self.controller != "Deployment":
             return None
-        return self._object(REPLICA_SETS, f"{self.key.name}-{builders.TEMPLATE_HASH}", owner=self.root())
+        return self._object(REPLICA_SETS, f"{self.root_name}-{builders.TEMPLATE_HASH}", owner=self.root())
 
     def pod(self) -> Json:
         """The pod, as kube-apiserver stores it."""
@@ -113,7 +119,7 @@ class Member:
             self.pod_name,
             namespace=self.key.namespace,
             generate_name=f"{owner['metadata']['name']}-",
-            labels={"app": self.key.name, "pod-template-hash": builders.TEMPLATE_HASH},
+            labels={"app": self.root_name, "pod-template-hash": builders.TEMPLATE_HASH},
             owner=builders.owner_reference(owner),
             node=f"node-{self.number % _NODES}",
         )

@@ -90,7 +90,7 @@ def tracked(member: Member) -> TrackedPod:
         uid=member.uid(PODS),
         annotations=builders.slice_annotations(),
     )
-    root = Owner(kind.api_version, kind.kind, key.name, member.uid(kind))
+    root = Owner(kind.api_version, kind.kind, member.root_name, member.uid(kind))
     return TrackedPod(pod=Pod(metadata), workload=key, root=root, created=_CREATED)
 
 
