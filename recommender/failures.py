@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,12 +40,14 @@ class _Trouble:
 class Failures:
     """Contains errors of single pods and workloads, and has each tried again, ever less often.
 
-    A pass over all workloads, once an interval, tries again too, however long the wait is.
+    A workload is tried before its turn when anything else puts it in: a change in the cluster, a cron rule,
+    news of its usage, or a new term, which begins with all workloads.
 
     Args:
         changes: where what failed is put in again.
         metrics: counts errors.
-        clock: seconds since the epoch.
+        clock: seconds on a monotonic clock: on one that somebody may set back all that has failed would be
+            left alone until it comes to where it was.
         jitter: a number from 0 to 1, so that what failed together is not tried again together.
     """
 
@@ -53,7 +56,7 @@ class Failures:
         *,
         changes: Changes,
         metrics: RecommenderMetrics,
-        clock: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._changes = changes
@@ -64,8 +67,12 @@ class Failures:
 
     @property
     def retry_at(self) -> float:
-        """When the next is to be tried again; infinite when nothing is."""
+        """When the next is to be tried again, on the clock; infinite when nothing is."""
         return min((trouble.retry_at for trouble in self._troubles.values()), default=math.inf)
+
+    def wait(self) -> float:
+        """Seconds until the next is to be tried again, below 0 once it is; infinite when nothing is."""
+        return self.retry_at - self._clock()
 
     @contextmanager
     def of_pod(self, namespace: str, name: str) -> Iterator[None]:
@@ -80,8 +87,13 @@ class Failures:
         with self._contained(stage, (stage, key), partial(self._changes.workload, key)):
             yield
 
-    def retry_due(self, now: float) -> None:
-        """Put in again what has failed, when it is time to."""
+    def retry_due(self, now: float | None = None) -> None:
+        """Put in again what has failed, when it is time to.
+
+        Args:
+            now: seconds on the clock; None for what it shows.
+        """
+        now = self._clock() if now is None else now
         for trouble in self._troubles.values():
             if now >= trouble.retry_at:
                 trouble.put_in()

@@ -1,3 +1,6 @@
+import math
+import time
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -8,6 +11,16 @@ from recommender.metrics import RecommenderMetrics
 from vgpu.kube.errors import ApiUnreachable, KubeError
 
 WEB = WorkloadKey("default", "web")
+
+
+DOWN: KubeError = ApiUnreachable("https://here", "refused")
+
+
+def fail(subject: Failures, error: Exception | None = DOWN, stage: str = "publish") -> None:
+    """Work on a workload, with an error or with none."""
+    with subject.of_workload(stage, WEB):
+        if error is not None:
+            raise error
 
 
 class Rig:
@@ -22,23 +35,18 @@ class Rig:
         )
 
     def work(self, error: Exception | None = None, stage: str = "publish") -> None:
-        with self.subject.of_workload(stage, WEB):
-            if error is not None:
-                raise error
+        fail(self.subject, error, stage)
 
     def waits(self, times: int) -> list[float]:
         """How long is waited for the next try after each of so many failures."""
         waits = []
         for _ in range(times):
             self.work(DOWN)
-            waits.append(self.subject.retry_at - self.now)
-            self.now = self.subject.retry_at
-            self.subject.retry_due(self.now)
+            waits.append(self.subject.wait())
+            self.now += self.subject.wait()
+            self.subject.retry_due()
             assert self.changes.take().workloads == {WEB}
         return waits
-
-
-DOWN: KubeError = ApiUnreachable("https://here", "refused")
 
 
 def test_what_fails_is_tried_again_ever_less_often() -> None:
@@ -62,23 +70,27 @@ def test_success_of_the_same_stage_begins_anew() -> None:
 def test_an_error_of_one_workload_is_contained(error: Exception) -> None:
     rig = Rig()
     rig.work(error)
-    assert rig.subject.retry_at == 5
+    assert rig.subject.wait() == 5
 
 
 def test_nothing_is_put_in_before_its_time_or_twice() -> None:
     rig = Rig()
     rig.work(DOWN)
-    rig.subject.retry_due(4)
-    assert rig.changes.take().workloads == set()
-    rig.subject.retry_due(5)
-    rig.subject.retry_due(6)
-    assert rig.changes.take().workloads == {WEB}
-    rig.subject.retry_due(7)
-    assert rig.changes.take().workloads == set()
+    put_in = []
+    for rig.now in (4, 5, 6, 7):
+        rig.subject.retry_due()
+        put_in.append(rig.changes.take().workloads)
+    assert put_in == [set(), {WEB}, set(), set()]
+
+
+def test_waits_are_measured_by_a_clock_that_nobody_sets() -> None:
+    subject = Failures(changes=Changes(), metrics=RecommenderMetrics(CollectorRegistry()))
+    fail(subject)
+    assert 0 < subject.retry_at - time.monotonic() <= 5
 
 
 def test_a_workload_that_is_no_more_is_not_tried_again() -> None:
     rig = Rig()
     rig.work(DOWN)
     rig.subject.forget(WEB)
-    assert rig.subject.retry_at == float("inf")
+    assert rig.subject.wait() == math.inf
