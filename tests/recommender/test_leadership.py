@@ -7,7 +7,7 @@ import pytest
 from recommender.election import Held, Tenure, fence
 from recommender.errors import MissingNamespace, NotLeader, StuckTerm, TermOver
 from recommender.leadership import Leadership, new_identity
-from recommender.leases import lease_name
+from recommender.leases import LeaseTiming, lease_name
 from recommender.settings import RecommenderSettings
 from recommender.shards import Shard
 from tests.support.contending import NAMESPACE, Contender, ContentionRig, Metrics
@@ -234,6 +234,35 @@ def test_a_leader_without_a_connection_stops_before_another_begins() -> None:
         assert DEADLINE - RETRY - 0.1 <= rig.now() - begin <= DEADLINE
         assert not second.leads
         await rig.until_leads(second)
+
+    rig.run(main())
+
+
+def test_a_renewal_that_hangs_keeps_no_term_beyond_the_deadline() -> None:
+    rig = ContentionRig()
+
+    async def main() -> None:
+        first = rig.contender("a")
+        await rig.until_leads(first)
+        await rig.pass_time(30)
+        begin = rig.now()
+        first.trouble = lambda _: Trouble(before=3600.0)
+        await until_virtual(rig, lambda: bool(first.terms))
+        assert rig.now() - begin <= DEADLINE
+
+    rig.run(main())
+
+
+def test_a_renewal_that_is_far_off_keeps_no_term_beyond_the_deadline() -> None:
+    rig = ContentionRig()
+
+    async def main() -> None:
+        first = rig.contender("a", timing=LeaseTiming(DURATION, DEADLINE, retry=8.0))
+        await rig.until_leads(first)
+        begin = rig.now()
+        first.trouble = lambda _: Trouble(lost=True)
+        await until_virtual(rig, lambda: bool(first.terms))
+        assert rig.now() - begin <= DEADLINE
 
     rig.run(main())
 
