@@ -22,7 +22,7 @@ from vgpu.api import AutoSetResources
 from vgpu.slices import Resource
 
 # VPA drops a histogram that has had no sample for eight days.
-_IDLE_SECONDS: Final = 8 * 86_400.0
+IDLE_SECONDS: Final = 8 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ class Histories:
 
     def forget_resting(self, now: float) -> tuple[WorkloadKey, ...]:
         """Drop idle histories, where `now` is beyond doubt, and so is that there were no samples."""
-        idle = now - self._touched() > _IDLE_SECONDS
+        idle = now - self._touched() > IDLE_SECONDS
         keys = tuple(compress(self._rows, idle.tolist()))
         self._drop(keys)
         return keys

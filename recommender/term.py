@@ -14,6 +14,7 @@ from recommender.election import Held
 from recommender.engine import Engine, Stages
 from recommender.errors import TermOver, TornHistories
 from recommender.feeding import Feeder, no_past
+from recommender.histories import IDLE_SECONDS
 from recommender.horizontal import HorizontalDefaults
 from recommender.keys import WorkloadKey
 from recommender.memory import Memory
@@ -168,11 +169,18 @@ class Term:
             cards=around.cluster.card_lookup(),
             tflops_sample=settings.tflops_sample,
         )
-        reader = UsageReader(reader=bulk, settle=settings.settle)
+        pods = around.pods
+        reader = UsageReader(
+            reader=bulk,
+            settle=settings.settle,
+            series=len(pods.values()),
+            running=lambda: any(pod.running for pod in pods.values()),
+        )
         backfill = Backfill(reader=bulk, pods_of=self._pods_of, pause=settings.backfill_pause)
         backfill.resume(inheritance.pending)
         if inheritance.cursor is not None:
-            reader.resume(inheritance.cursor)
+            # What is older hardly counts any more, and would be read for hours.
+            reader.resume(max(inheritance.cursor, around.timing.clock() - IDLE_SECONDS))
         return Feeder(
             reader=reader,
             backfill=backfill,
