@@ -110,7 +110,7 @@ class HistoryRows:
         found.confidence[there] = columns.confidence(rows)
         found.samples[there] = columns.samples[rows]
         found.first[there] = columns.first[rows]
-        found.shares[there] = self._limit_peaks.table(rows)
+        found.shares[there] = self._limit_peaks.shares(rows)
         for resource, bank in self._banks.items():
             percentiles, margins = columns.percentiles[resource][rows], columns.margin[rows]
             sure = found.confidence[there]
@@ -137,7 +137,7 @@ class HistoryRows:
         return OpenPeaks(uids, places[peak_rows], opened, newest, peaks, window=self._peak_window)
 
     def preallocation(self, rows: IndexArray) -> FloatArray:
-        """A copy of the peaks under two limits of rows, shape (n, 4)."""
+        """A copy of the peaks under two limits of rows, shape (n, 6)."""
         return self._limit_peaks.table(rows)
 
     def require_fitting(self, snapshot: Snapshot) -> None:

@@ -6,27 +6,32 @@ from typing import Final
 import numpy as np
 
 from recommender.buckets import FloatArray, IndexArray
+from recommender.estimators import BoolArray
 from recommender.pods import TrackedPod
-from recommender.preallocation import SAME_LIMIT, contradicted_from_below, vram_limit
+from recommender.preallocation import SAME_LIMIT, all_hold, elsewhere, expected, vram_limit
 
 _MATURE: Final = 600.0
 """A pod's peak counts once its samples span so many seconds: most models are loaded by then."""
 
 _LASTING: Final = 3600.0
-"""A peak that is lower than all before would lift the guard; a large model may take so long to load."""
+"""A low peak counts as one only then, as it would lift the guard; a large model may take so long to load."""
+
+_LOWER: Final = 0.98
+"""A peak that is below this part of what was expected is lower."""
 
 
 class LimitPeaks:
-    """Keeps the last two distinct limits of each workload, each with the peak seen under it.
+    """Keeps the last two distinct limits of each workload, each with the smallest and the largest peak.
 
-    Only a pod that has been watched long enough adds to it, when its peak is new or has risen. A limit close
-    to one that is kept counts as that one, with a peak in proportion; a third one takes the older's place.
+    Only a pod that has been watched long enough adds to it, when its peak is new or has risen: to the largest
+    at once, to the smallest when it has lasted. A limit close to one that is kept counts as that one, with
+    the peak that pods would have there; a third one takes the older's place.
     A workload is known by its row, a pod by its UID; its limit is read once, when it is first seen.
 
     Args:
         limit_of: the VRAM limit that a pod runs with, in bytes, NaN where it has none.
         mature: seconds that a pod's samples have to span.
-        lasting: seconds that they have to span where its peak contradicts by being lower.
+        lasting: seconds that they have to span for its peak to count as a low one.
     """
 
     def __init__(
@@ -39,7 +44,7 @@ class LimitPeaks:
         self._limit_of = limit_of
         self._mature = mature
         self._lasting = lasting
-        self._table: FloatArray = np.full((0, 4), np.nan)
+        self._table: FloatArray = np.full((0, 6), np.nan)
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
         self._uids = [""] * 64
@@ -98,9 +103,21 @@ class LimitPeaks:
         self._table[rows] = np.nan
 
     def table(self, rows: IndexArray) -> FloatArray:
-        """Older limit, its peak, newer limit, its peak of each row in bytes, NaN for none, shape (n, 4)."""
+        """What is known of rows, in bytes, NaN for what is not, shape (n, 6).
+
+        Older limit, the smallest peak that has lasted and the largest peak under it; the same of the newer.
+        """
         self._make_room(rows)
         return self._table[rows]
+
+    def shares(self, rows: IndexArray) -> FloatArray:
+        """Older limit, its largest peak, newer limit and its, of rows whose peaks all hold; NaN elsewhere.
+
+        Returns:
+            Bytes, shape (n, 4).
+        """
+        table = self.table(rows)
+        return np.where(all_hold(table)[:, np.newaxis], table[:, [0, 2, 3, 5]], np.nan)
 
     def load(self, rows: IndexArray, table: FloatArray) -> None:
         """Take up what `table` has given of rows that are new."""
@@ -155,22 +172,23 @@ class LimitPeaks:
     def _enter_one_each(self, slots: IndexArray) -> None:
         limit, _, first, last, peak = self._pods[:, slots]
         kept = self._table[self._row[slots]]
-        share = peak / limit
-        early = contradicted_from_below(kept, share) & (last - first < self._lasting)
-        self._write(slots[~early], limit[~early], share[~early])
+        lasts = last - first >= self._lasting
+        lower = peak < _LOWER * expected(kept, limit)
+        counts = lasts | ~lower
+        self._write(slots[counts], limit[counts], peak[counts], lasts[counts])
 
-    def _write(self, slots: IndexArray, limit: FloatArray, share: FloatArray) -> None:
+    def _write(self, slots: IndexArray, limit: FloatArray, peak: FloatArray, lasts: BoolArray) -> None:
         rows = self._row[slots]
         kept = self._table[rows]
-        limits = kept[:, 0::2]
+        limits = kept[:, 0::3]
         apart = np.abs(limits - limit[:, np.newaxis])
-        near = apart <= SAME_LIMIT * np.maximum(limits, limit[:, np.newaxis])
-        nearest = np.where(np.isnan(apart), np.inf, apart).argmin(axis=1)
-        known = np.flatnonzero(near.any(axis=1))
-        columns = nearest[known]
-        kept[known, 2 * columns + 1] = share[known] * limits[known, columns]
-        new = np.flatnonzero(~near.any(axis=1))
-        kept[new, :2] = kept[new, 2:]
-        kept[new, 2] = limit[new]
-        kept[new, 3] = (share * limit)[new]
+        near = (apart <= SAME_LIMIT * np.maximum(limits, limit[:, np.newaxis])).any(axis=1)
+        new = np.flatnonzero(~near)
+        kept[new, :3] = kept[new, 3:]
+        kept[new, 3:] = np.stack([limit[new], np.full(len(new), np.nan), peak[new]], axis=1)
+        column = np.where(near, np.where(np.isnan(apart), np.inf, apart).argmin(axis=1), 1) * 3
+        every = np.arange(len(rows))
+        least, most = elsewhere(peak, limit, kept[every, column])
+        kept[every, column + 2] = np.maximum(kept[every, column + 2], least)
+        kept[every, column + 1] = np.fmin(kept[every, column + 1], np.where(lasts, most, np.nan))
         self._table[rows] = kept

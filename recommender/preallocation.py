@@ -2,15 +2,19 @@
 
 Frameworks like vLLM take their share of the card, nine tenths by default, when they start. Their use says
 nothing about their need: a recommendation by it would ask for a little more each time, up to the whole card.
-They give themselves away where pods have run under different limits: peak / limit stays the same.
+They give themselves away where pods have run under different limits: peak / limit stays the same, but for a
+constant part that is theirs whatever the limit, the CUDA context and the framework itself: up to 2 GiB.
 
 What could be mistaken for it, and why it is not: a use that needs no more under a larger limit has another
-share there; a peak of zero is no share; one limit alone proves nothing, and limits closer than a tenth count
-as one; a pod that still loads its model has no peak yet. A workload that fills whatever it gets, because it
-starves, looks the same: for that the annotation `tensor-fusion.ai/vram-preallocated: "false"` is there.
+share there, whatever constant part is taken off; the fixed share must be at least half of each peak, or next
+to a small use everything could be called a constant; pods that differ under one limit follow their work; a
+peak of zero is no share; one limit alone proves nothing, and limits closer than a tenth count as one; a pod
+that still loads its model has no peak yet. A workload that fills whatever it gets, because it starves, looks
+the same: for that the annotation `tensor-fusion.ai/vram-preallocated: "false"` is there.
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +31,12 @@ VRAM_LEFT_ALONE: Final = "VramPreallocated"
 
 _SAME_SHARE: Final = 0.02
 """Shares that differ by no more than this part of the larger one are the same (design: product)."""
+
+_MOST_CONSTANT: Final = 2.0 * (1 << 30)
+"""What frameworks take besides their share: contexts, libraries and graphs, measured at 0.5 to 2 GiB."""
+
+_LEAST_FIXED: Final = 0.5
+"""The fixed share is at least this part of each peak; where it is less, use nears its end by itself."""
 
 SAME_LIMIT: Final = 0.1
 """Limits that differ by no more than this part of the larger one prove nothing by the same share."""
@@ -61,31 +71,80 @@ class Ruling:
     message: str
 
 
-def holds(table: FloatArray) -> BoolArray:
-    """Whether peaks under two limits have the same share of them.
+def holds(peaks: FloatArray) -> BoolArray:
+    """Whether peaks under two limits have the same share of them, but for a constant part.
 
     Args:
-        table: limit, peak, limit, peak of each workload, NaN where there is none, shape (n, 4).
+        peaks: limit, peak, limit, peak of each workload, NaN where there is none, shape (n, 4).
 
     Returns:
         Shape (n,).
     """
-    with np.errstate(all="ignore"):
-        shares = table[:, 1::2] / table[:, 0::2]
-        largest = shares.max(axis=1)
-        # What is not a number compares as false: one limit alone is no proof.
-        return np.asarray((largest > 0) & (largest - shares.min(axis=1) <= _SAME_SHARE * largest))
+    return all_hold(peaks[:, [0, 1, 1, 2, 3, 3]])
 
 
-def contradicted_from_below(table: FloatArray, share: FloatArray) -> BoolArray:
-    """Where peaks tell of a fixed share, and a pod takes less than that, shape (n,).
+def all_hold(table: FloatArray) -> BoolArray:
+    """Whether all peaks under two limits have the same share of them, but for one constant part.
 
     Args:
-        table: as in `holds`, shape (n, 4).
-        share: peak / limit of one pod of each workload, shape (n,).
+        table: limit, smallest and largest peak under it, and the same of another limit, NaN where there is
+            none, shape (n, 6). Where only the smallest peak is missing the largest stands for it.
+
+    Returns:
+        Shape (n,).
+    """
+    known = table[:, [0, 2, 3, 5]]
+    # One limit alone is no proof, and nothing is no share.
+    there = (np.isfinite(known) & (known > 0)).all(axis=1)
+    least, most = constants(table)
+    return np.asarray(there & (least <= most))
+
+
+def constants(table: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The constant parts, from the first to the second, that leave the same share of both limits, in bytes.
+
+    Shares (peak - c) / limit are the same if none is below (1 - tolerance) times another. For each largest
+    peak and each smallest one that is a linear inequality of c; there is such a c if the first is no larger
+    than the second.
+
+    Args:
+        table: as in `all_hold`, shape (n, 6).
+    """
+    limits, high = table[:, 0::3], table[:, 2::3]
+    low = np.where(np.isnan(table[:, 1::3]), high, table[:, 1::3])
+    least = np.zeros(len(table))
+    with np.errstate(all="ignore"):
+        most = np.minimum(_MOST_CONSTANT, (1 - _LEAST_FIXED) * low.min(axis=1))
+        for larger, smaller in product((0, 1), repeat=2):
+            kept = (1 - _SAME_SHARE) / limits[:, larger]
+            slope = 1 / limits[:, smaller] - kept
+            bound = (low[:, smaller] / limits[:, smaller] - kept * high[:, larger]) / slope
+            most = np.where(slope > 0, np.minimum(most, bound), most)
+            least = np.where(slope < 0, np.maximum(least, bound), least)
+    return least, most
+
+
+def expected(table: FloatArray, limit: FloatArray) -> FloatArray:
+    """What a pod takes of a limit where all peaks so far hold, in bytes, shape (n,); else NaN.
+
+    Args:
+        table: as in `all_hold`, shape (n, 6).
+        limit: of the pod, in bytes, shape (n,).
     """
     with np.errstate(all="ignore"):
-        return holds(table) & (share < (1 - _SAME_SHARE) * (table[:, 3] / table[:, 2]))
+        constant, _ = constants(table)
+        taken = (table[:, 5] - constant) / table[:, 3] * limit + constant
+        return np.where(all_hold(table), taken, np.nan)
+
+
+def elsewhere(peak: FloatArray, limit: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The least and the most that pods with this peak would take of another limit, in bytes, each (n,).
+
+    In proportion if all is a fixed share, and nearer to the peak as far as some of it may be constant.
+    """
+    constant = np.minimum(_MOST_CONSTANT, (1 - _LEAST_FIXED) * peak)
+    ends = peak * other / limit, (peak - constant) * other / limit + constant
+    return np.minimum(*ends), np.maximum(*ends)
 
 
 def vram_limit(pod: Pod) -> float:
@@ -130,12 +189,15 @@ _DIFFERENT: Final = "Pods do not take the same share of different VRAM limits: V
 
 
 def _fixed_share(shares: Shares) -> str:
-    limits = " and ".join(
-        format_amount(Resource.VRAM, round(limit)) for limit in (shares.older_limit, shares.newer_limit)
+    older, newer = (format_amount(Resource.VRAM, round(limit)) for limit in (shares[0], shares[2]))
+    parts = [f"{peak / limit:.0%}" for limit, peak in (shares[:2], shares[2:])]
+    taken = (
+        f"{parts[1]} of their VRAM under limits of {older} and {newer} alike"
+        if parts[0] == parts[1]
+        else f"{parts[0]} of a VRAM limit of {older} and {parts[1]} of {newer}, a fixed share and a constant"
     )
-    share = shares.newer_peak / shares.newer_limit
     return (
-        f"Pods take {share:.0%} of their VRAM under limits of {limits} alike, "
+        f"Pods take {taken}, "
         "which tells nothing about their need: VRAM stays as the template asks for it. "
         f'Change it there, or have it follow use by the pod annotation {VRAM_PREALLOCATED}: "false"'
     )

@@ -122,7 +122,7 @@ def _snapshot(contents: _Contents, columns: Unpacker) -> Snapshot:
         tflops=_unpack_weights(columns, "tflops", contents.tflops, rows),
         vram=vram,
         peaks=_unpack_peaks(columns, contents, vram.buckets),
-        preallocation=np.ascontiguousarray(columns.array("preallocation", np.float64, 4, rows).T),
+        preallocation=np.ascontiguousarray(columns.array("preallocation", np.float64, 6, rows).T),
         cursor=contents.cursor,
         written=contents.written,
         backfill=_unpack_backfill(columns, names),

@@ -21,7 +21,7 @@ from recommender.checkpoints.errors import (
 from recommender.shards import Shard
 
 MAGIC: Final = b"VGPUCKPT"
-VERSION: Final = 1
+VERSION: Final = 2
 
 _PREFIX: Final = struct.Struct("<8sHI16s")
 _UNSIGNED: Final = bytes(16)
@@ -137,8 +137,10 @@ def _read(part: bytes) -> tuple[Header, memoryview]:
         raise CheckpointNewer(version, VERSION)
     body = memoryview(part)[_PREFIX.size :]
     unsigned = _PREFIX.pack(MAGIC, version, length, _UNSIGNED)
-    if version < 1 or length > len(body) or bytes.fromhex(_digest(unsigned, body)) != digest:
+    if length > len(body) or bytes.fromhex(_digest(unsigned, body)) != digest:
         raise CheckpointCorrupt("a part has another digest")
+    if version < VERSION:
+        raise CheckpointForeign(f"the checkpoint has the former format {version}, which is no longer read")
     try:
         return msgspec.json.decode(body[:length], type=Header), body[length:]
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -131,8 +131,8 @@ class Snapshot:
         tflops: Histograms of TFLOPS.
         vram: Histograms of VRAM peaks.
         peaks: The open windows of VRAM.
-        preallocation: For the guard against frameworks that preallocate VRAM: [limit, peak, limit, peak] in
-            bytes, NaN where there is none, shape (n, 4).
+        preallocation: For the guard against frameworks that preallocate VRAM: [limit, smallest peak, largest
+            peak] twice, in bytes, NaN where there is none, shape (n, 6).
         cursor: Up to when the metric source has been read; None before the first time.
         written: When this was taken, epoch seconds.
         backfill: What is still to be read of the past. Its workloads need not be among `keys`.
@@ -157,7 +157,7 @@ class Snapshot:
         for name in ("first", "last", "touched", "until"):
             _require(name, getattr(self, name), np.float64, (count,))
         _require("samples", self.samples, np.int64, (count,))
-        _require("preallocation", self.preallocation, np.float64, (count, 4))
+        _require("preallocation", self.preallocation, np.float64, (count, 6))
         for weights in (self.tflops, self.vram):
             _require("weights", weights.weights, np.float32, (count, weights.buckets.count))
         rows = self.peaks.row

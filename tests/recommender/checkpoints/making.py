@@ -89,9 +89,9 @@ def _uids(random: np.random.Generator, count: int) -> tuple[str, ...]:
 
 def _preallocation(random: np.random.Generator, count: int) -> FloatArray:
     """Every workload has been seen under one limit so far."""
-    known = np.full((count, 4), np.nan)
+    known = np.full((count, 6), np.nan)
     known[:, 0] = 2.0**30 * random.choice([8, 16, 24, 40, 80], count)
-    known[:, 1] = np.round(known[:, 0] * random.uniform(0.1, 1, count) / 2**20) * 2**20
+    known[:, 2] = np.round(known[:, 0] * random.uniform(0.1, 1, count) / 2**20) * 2**20
     return known
 
 

@@ -170,8 +170,16 @@ def test_parts_of_different_checkpoints_are_never_put_together() -> None:
 
 def test_a_later_format_is_told() -> None:
     (part,) = saved(random_snapshot(1))
-    with pytest.raises(CheckpointNewer, match="format 2, and this version reads formats up to 1"):
-        decode([part[:8] + struct.pack("<H", 2) + part[10:]])
+    with pytest.raises(CheckpointNewer, match="format 3, and this version reads formats up to 2"):
+        decode([part[:8] + struct.pack("<H", 3) + part[10:]])
+
+
+def test_a_former_format_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as former:
+        former.setattr("recommender.checkpoints.parts.VERSION", 1)
+        (part,) = saved(random_snapshot(1))
+    with pytest.raises(CheckpointForeign, match="the former format 1, which is no longer read"):
+        decode([part])
 
 
 def test_other_data_is_told() -> None:
@@ -227,7 +235,7 @@ def forged(change: Callable[[dict[str, object]], object], payload: bytes | None 
 
 
 def signed(header: bytes, payload: bytes) -> bytes:
-    prefix = b"VGPUCKPT" + struct.pack("<HI", 1, len(header))
+    prefix = b"VGPUCKPT" + struct.pack("<HI", 2, len(header))
     digest = hashlib.blake2b(prefix + bytes(16) + header + payload, digest_size=16).digest()
     return prefix + digest + header + payload
 

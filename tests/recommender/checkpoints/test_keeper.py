@@ -89,7 +89,7 @@ async def test_a_process_that_starts_goes_on_with_the_next_generation(tmp_path: 
         (lambda content: content[:-1], "corrupt"),
         (lambda content: content[:500] + b"\0" + content[501:], "corrupt"),
         (lambda content: b"", "foreign"),
-        (lambda content: content[:8] + b"\x02" + content[9:], "newer"),
+        (lambda content: content[:8] + b"\x03" + content[9:], "newer"),
     ],
 )
 async def test_a_checkpoint_that_cannot_be_used_is_told_and_the_one_before_loaded(
