@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from recommender.attention import Attention
 from recommender.changes import Changes
@@ -12,7 +13,7 @@ from recommender.estimation import Evidence
 from recommender.failures import Failures, in_parallel
 from recommender.feeding import Feeder
 from recommender.figures import WorkloadFigures
-from recommender.keys import key_of
+from recommender.keys import WorkloadKey, key_of
 from recommender.memory import Memory
 from recommender.metrics import RecommenderMetrics
 from recommender.observing import Observed, Observer
@@ -20,6 +21,7 @@ from recommender.pacing import to_the_end, with_breaks
 from recommender.reporting import Reporter
 from recommender.saving import Saver
 from recommender.verdicts import Judge, Verdict, auto_set_resources
+from vgpu.api import AutoSetResources
 from vgpu.kube.objects import CustomObject
 
 
@@ -37,6 +39,8 @@ class Stages:
     saver: Saver
 
 
+_Configured = tuple[CustomObject, Configuration]
+T = TypeVar("T")
 _Estimated = tuple[CustomObject, Configuration, Evidence]
 _Judged = tuple[CustomObject, Verdict]
 
@@ -90,6 +94,12 @@ class Engine:
         """Seconds to rest before the next piece of the past."""
         return self._feeder.pause
 
+    async def get_to_know(self) -> None:
+        """Have all workloads estimated as they are configured; each is still to be looked at."""
+        with self._metrics.timed("estimate"):
+            configured = await self._configured(self._observer.workloads(), self._clock())
+            await self._memory.configure(await _as_configured(configured))
+
     async def reconcile(self) -> None:
         """Bring everything that has changed in step."""
         now = self._clock()
@@ -126,9 +136,9 @@ class Engine:
         """Put in the workloads whose last look no longer holds, by arithmetic over all of them at once."""
         with self._metrics.timed("estimate"):
             estimation = await self._memory.estimate()
-            await to_the_end(asyncio.to_thread(self._figures.estimated, estimation))
+            await _in_thread(partial(self._figures.estimated, estimation))
             self._take_news()
-            for key in self._attention.pick(estimation, self._clock()):
+            for key in await _in_thread(partial(self._attention.pick, estimation, self._clock())):
                 self._changes.estimate(key)
 
     async def _observe(self) -> list[CustomObject]:
@@ -145,17 +155,19 @@ class Engine:
 
     async def _estimate(self, workloads: Sequence[CustomObject], now: float) -> list[_Estimated]:
         with self._metrics.timed("estimate"):
-            configured: list[tuple[CustomObject, Configuration]] = []
-            async for live in with_breaks(workloads):
-                with self._failures.of_workload("estimate", key_of(live.metadata)):
-                    configured.append((live, self._judge.configure(live, now)))
-            estimation = await self._memory.estimate_as(
-                [(key_of(live.metadata), auto_set_resources(read)) for live, read in configured]
-            )
+            configured = await self._configured(workloads, now)
+            estimation = await self._memory.estimate_as(await _as_configured(configured))
             return [
                 (live, read, estimation.evidence(key_of(live.metadata)))
                 async for live, read in with_breaks(configured)
             ]
+
+    async def _configured(self, workloads: Sequence[CustomObject], now: float) -> list[_Configured]:
+        configured: list[_Configured] = []
+        async for live in with_breaks(workloads):
+            with self._failures.of_workload("estimate", key_of(live.metadata)):
+                configured.append((live, self._judge.configure(live, now)))
+        return configured
 
     async def _decide(self, estimated: Sequence[_Estimated], now: float) -> list[_Judged]:
         with self._metrics.timed("decide"):
@@ -216,3 +228,12 @@ class Engine:
         self._figures.forget_estimates(idle)
         for key in idle:
             self._feeder.forget(key)
+
+
+async def _as_configured(configured: Sequence[_Configured]) -> list[tuple[WorkloadKey, AutoSetResources]]:
+    return [(key_of(live.metadata), auto_set_resources(read)) async for live, read in with_breaks(configured)]
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Have the event loop go on meanwhile; what is not done yet when this ends would meet the next term."""
+    return await to_the_end(asyncio.to_thread(work))

@@ -105,6 +105,10 @@ class Memory:
         async with self._lock:
             return await to_the_end(take())
 
+    async def configure(self, configured: Sequence[tuple[WorkloadKey, AutoSetResources]]) -> None:
+        """Have some workloads estimated in this way from now on."""
+        await self._exclusively(lambda: self._configure(configured))
+
     async def estimate(self) -> Estimation:
         """What the samples of all configured workloads say."""
         return await self._exclusively(self._histories.estimate)
@@ -113,8 +117,7 @@ class Memory:
         """What the samples of some workloads say, which are estimated in this way from now on."""
 
         def work() -> Estimation:
-            for key, config in configured:
-                self._histories.configure(key, config)
+            self._configure(configured)
             return self._histories.estimate([key for key, _ in configured])
 
         return await self._exclusively(work)
@@ -165,6 +168,10 @@ class Memory:
         return await self._exclusively(
             lambda: self._histories.snapshot(written=now, cursor=self._cursor, backfill=self._pending)
         )
+
+    def _configure(self, configured: Sequence[tuple[WorkloadKey, AutoSetResources]]) -> None:
+        for key, config in configured:
+            self._histories.configure(key, config)
 
     async def _exclusively(self, work: Callable[[], T]) -> T:
         async with self._lock:

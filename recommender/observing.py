@@ -86,6 +86,11 @@ class Observer:
             deleted_hpas=frozenset(batch.deleted_hpas),
         )
 
+    def workloads(self) -> list[CustomObject]:
+        """All workloads that there are, as they are known."""
+        found = (self._cluster.workloads.get(*key) for key in self._cluster.own_workloads())
+        return [live for live in found if live is not None]
+
     def problems(self, key: WorkloadKey) -> tuple[str, ...]:
         """What is wrong with the template or the profile of a workload."""
         return self._problems.get(key, ())

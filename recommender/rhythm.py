@@ -42,6 +42,10 @@ class Activities(Protocol):
         """Let the next pass be about all workloads."""
         ...
 
+    async def get_to_know(self) -> None:
+        """Prepare for usage; nothing is written."""
+        ...
+
     async def reconcile(self) -> None:
         """Bring everything that has changed in step."""
         ...
@@ -86,22 +90,17 @@ class Rhythm:
         self._timing = timing
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        await self._begin()
+        """Work until cancelled.
+
+        Usage needs only to be known whose it is: it waits for no write, and a first pass may have many.
+        """
+        self._activities.look_at_everything()
+        await self._activities.get_to_know()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._feed(), name="feed")
             tasks.create_task(self._feed_the_past(), name="back-fill")
             tasks.create_task(self._reconcile(), name="reconcile")
             tasks.create_task(self._checkpoint(), name="checkpoint")
-
-    async def _begin(self) -> None:
-        """Get to know everything: samples are of use only when pods and configurations are known."""
-        self._activities.look_at_everything()
-        await self._activities.reconcile()
-        if await self._changes.wait(_DEBOUNCE):  # workloads that were created come back by the watch
-            await asyncio.sleep(_DEBOUNCE)
-            await self._activities.reconcile()
-        spare_collection()
 
     async def _feed(self) -> None:
         while True:
@@ -120,6 +119,8 @@ class Rhythm:
             await asyncio.sleep(self._activities.pause())
 
     async def _reconcile(self) -> None:
+        await self._measured(self._activities.reconcile)
+        spare_collection()
         while True:
             await self._wait_for_work()
             await self._measured(self._activities.reconcile)

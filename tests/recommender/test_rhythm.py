@@ -36,6 +36,9 @@ class Diary:
     def pause(self) -> float:
         return 7.0
 
+    async def get_to_know(self) -> None:
+        await self._note("get_to_know")
+
     async def reconcile(self) -> None:
         self.changes.take()
         await self._note("reconcile")
@@ -106,10 +109,18 @@ def test_usage_is_read_at_once_and_then_when_the_samples_of_an_interval_are_ther
     assert others == [65, 125, 185, 245]
 
 
-def test_everything_is_looked_at_before_usage_is_read() -> None:
-    diary = Bench().play(10, nothing, reconcile=[5.0])
-    assert diary.begun["reconcile"][0] == BEGIN
-    assert diary.begun["feed"][0] >= BEGIN + 5
+def test_workloads_are_known_before_usage_is_read() -> None:
+    diary = Bench().play(10, nothing, get_to_know=[5.0])
+    assert diary.begun["get_to_know"] == [BEGIN]
+    assert diary.begun["feed"] == diary.begun["reconcile"] == [BEGIN + 5]
+
+
+def test_a_first_pass_that_does_not_end_holds_up_neither_usage_nor_checkpoints() -> None:
+    bench = Bench()
+    diary = bench.play(1900, nothing, reconcile=[1500.0])
+    assert diary.begun["feed"][:4] == [BEGIN, 65, 125, 185]
+    assert [round(at - BEGIN, -1) for at in diary.begun["checkpoint"]] == [600, 1200, 1800]
+    assert bench.late() == 1
 
 
 def test_a_pass_that_takes_longer_than_the_interval_is_counted_and_does_not_pile_up() -> None:
