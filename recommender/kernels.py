@@ -1,6 +1,8 @@
 """The loops of a bank that cost time, and who runs them: numpy, or compiled code.
 
-Both give the same answers. Compiled code is several times as fast at percentiles, and takes numba (the extra
+Both give the same answers, but that they add up in another order: where the weights of a row span more than
+2^60, the smallest are lost in a float64 sum, and a percentile of 1 (or beyond) may be another of the buckets
+that nearly nothing is in. Compiled code is several times as fast at percentiles, and takes numba (the extra
 `compiled`), about a second to compile at start, and the memory of a compiler.
 """
 

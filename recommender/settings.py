@@ -1,12 +1,35 @@
 """Settings of the recommender."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from vgpu.metric_source import MetricSourceSettings
 from vgpu.settings import FilePath, Port, Seconds
+
+_MOST_HALF_LIVES: Final = 40
+"""Half-lives in a peak window at most: with 50, one at its window's end makes all other weights fade."""
+
+
+def require_fading_slower_than_windows(half_life: float, peak_window: float) -> None:
+    """Refuse histograms that forget faster than their windows come to an end.
+
+    A peak counts as of the end of its window, and one reference serves all workloads: a window that ends so
+    many half-lives ahead would leave nothing of the weights of all others.
+
+    Args:
+        half_life: seconds in which a sample loses half of its weight.
+        peak_window: seconds in which a pod's VRAM counts by its peak only.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
+    if half_life < peak_window / _MOST_HALF_LIVES:
+        raise ValueError(
+            f"half_life {half_life:g} s is too short for peak_window {peak_window:g} s: "
+            f"a window may have {_MOST_HALF_LIVES} half-lives at most"
+        )
 
 
 class RecommenderSettings(MetricSourceSettings):
@@ -70,6 +93,7 @@ class RecommenderSettings(MetricSourceSettings):
             raise ValueError(f"shard_index {self.shard_index} must be below shard_count {self.shard_count}")
         if not self.lease_retry < self.lease_renew_deadline < self.lease_duration:
             raise ValueError("lease_retry, lease_renew_deadline and lease_duration must rise in this order")
+        require_fading_slower_than_windows(self.half_life, self.peak_window)
         if self.checkpoint_store == "directory" and self.checkpoint_directory is None:
             raise ValueError("checkpoint_store directory needs checkpoint_directory")
         return self

@@ -17,6 +17,7 @@ from recommender.simulation.options import (
     duration_option,
     given_slice,
     quantity_option,
+    require_fitting_times,
     setting_option,
     slice_options,
 )
@@ -75,6 +76,7 @@ def simulate(usage: str, profile: Path | None, output: str, *, all_steps: bool, 
 
     Exit codes: 0 simulated, 2 the file, the profile or an option is wrong.
     """
+    require_fitting_times(flags)
     models = load_models()
     trial = _trial(profile, models, flags)
     _tell(trial.notes)
@@ -84,6 +86,7 @@ def simulate(usage: str, profile: Path | None, output: str, *, all_steps: bool, 
     passes = watched(replay, "simulating", console=_errors(), total=len(replay), weight=lambda _: 1)
     steps = deque(passes, maxlen=None if all_steps else 1)
     _tell(replay.course.problems)
+    _tell(_too_early(steps[-1]))
     summary = summarize(replay.course, measurements, trial, interval=pace.interval)
     _PRINTERS[output](steps, summary, all_steps=all_steps)
 
@@ -113,6 +116,14 @@ def _measurements(usage: str, trial: Trial, models: GpuModels, *, usage_step: fl
         reasons = ", ".join(f"{count} {reason}" for reason, count in measurements.dropped.items())
         raise BadUsage(name, f"has no sample that can be taken ({reasons or 'every field is empty'})")
     return measurements
+
+
+def _too_early(last: Step) -> Iterable[str]:
+    """Why usage has no say at the end; samples of VRAM alone never give it one."""
+    if last.waiting is not None:
+        count = last.samples[Resource.TFLOPS]
+        why = f"{last.waiting} (of TFLOPS, which count: {count:,})"
+        yield f"it is too early for a recommendation from usage: {why}"
 
 
 def _largest(cap: Amounts, otherwise: Amounts) -> Amounts:

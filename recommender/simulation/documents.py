@@ -14,7 +14,6 @@ from recommender.simulation.times import shown_time
 from vgpu.slices import Resource, VgpuSlice
 
 _ESTIMATED: Final = {"target": "target", "lowerBound": "lower_bound", "upperBound": "upper_bound"}
-_PARTS: Final = {"request": "requests", "limit": "limits"}
 
 
 def to_json(last: Step, summary: Summary, steps: Sequence[Step] | None) -> str:
@@ -75,7 +74,7 @@ def summary_to_json(summary: Summary) -> dict[str, Any]:
 
 
 def to_csv(steps: Sequence[Step]) -> str:
-    """A header, and a line for each step; nothing stands where something is not known."""
+    """A header, and a line for each step: numbers of TFLOPS and bytes, and nothing where nothing is known."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(_row(steps[0])), lineterminator="\n")
     writer.writeheader()
@@ -88,9 +87,11 @@ def _row(step: Step) -> dict[str, Any]:
     row: dict[str, Any] = {"time": written["time"]}
     for resource, said in written["resources"].items():
         row |= {f"{resource}_{_snake(name)}": value for name, value in said.items()}
-    for name, part in _PARTS.items():
-        amounts = (written["recommendation"] or {}).get(part, {})
-        row |= {f"{resource}_{name}": amounts.get(resource) for resource in Resource}
+    slice_ = step.recommendation or VgpuSlice()
+    for name, amounts in (("request", slice_.requests), ("limit", slice_.limits)):
+        for resource in Resource:
+            amount = amounts.get(resource)
+            row[f"{resource}_{name}"] = None if amount is None else in_units(resource, amount)
     row["active_cron_scaling_rule"] = step.rule
     row["messages"] = "; ".join(step.messages)
     return row

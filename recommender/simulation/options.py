@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from recommender.settings import RecommenderSettings
+from recommender.settings import RecommenderSettings, require_fading_slower_than_windows
 from vgpu.quantities import QuantityError
 from vgpu.settings import Seconds
 from vgpu.slices import Amounts, Resource, VgpuSlice, parse_amount
@@ -88,3 +88,15 @@ def setting_option(name: str) -> Callable[[F], F]:
         least=SHORTEST,
         default=None if default is None else f"{default:g}s",
     )
+
+
+def require_fitting_times(flags: Mapping[str, Any]) -> None:
+    """Refuse what the recommender would refuse of `setting_option`s together.
+
+    Raises:
+        click.UsageError: half-life and peak window do not fit together.
+    """
+    try:
+        require_fading_slower_than_windows(flags["half_life"], flags["peak_window"])
+    except ValueError as error:
+        raise click.UsageError(f"--half-life and --peak-window: {error}") from error

@@ -52,6 +52,7 @@ class Step:
         recommendation: the slice for new pods, which may be the user's own; None when it is too early to say.
         rule: name of the active cron rule.
         messages: those of the condition, if recommendation or rule changed in this pass.
+        waiting: why it is too early for usage to have a say, or None.
     """
 
     time: float
@@ -60,6 +61,7 @@ class Step:
     recommendation: VgpuSlice | None
     rule: str | None
     messages: tuple[str, ...]
+    waiting: str | None = None
 
 
 class Replay:
@@ -109,7 +111,8 @@ class Replay:
 
     def _pass(self, seen: Seen, now: float) -> Step:
         before = self._workload.published.recommendation
-        configuration, decision = self._workload.decide(seen.evidence, now)
+        waiting = self._workload.waiting_for(seen.evidence, now)
+        configuration, decision = self._workload.decide(seen.evidence, now, waiting)
         after = self._workload.published
         self.course.changes += after.recommendation != before
         self.course.problems |= dict.fromkeys((*configuration.problems, *decision.warnings))
@@ -121,6 +124,7 @@ class Replay:
             recommendation=decision.recommendation,
             rule=after.rule,
             messages=(decision.message,) if decision.changed else (),
+            waiting=waiting,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 
 from recommender.simulation.errors import BadProfile, quoted
+from recommender.simulation.unknown_fields import unknown_fields
 from vgpu.api import ConfigurationError, WorkloadSpec, effective_spec, parse_spec
 from vgpu.capacity import cap_of
 from vgpu.gpu_models import GpuModels
@@ -95,7 +96,7 @@ def prepare(
         )
     except ValueError as error:
         raise BadProfile(origin, [str(error)]) from error
-    notes = (*_notes(spec, assumed), *_unknown(model, cap))
+    notes = (*unknown_fields(profile), *_notes(spec, assumed), *_unknown(model, cap))
     return Trial(workload=workload, spec=spec, assumed=assumed, cap=cap, notes=notes)
 
 

@@ -20,6 +20,7 @@ class SimulatedWorkload:
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
+        self._config = trial.spec.auto_scaling_config.auto_set_resources
         self._configurations = Configurations()
         self.published = Published()
 
@@ -27,19 +28,22 @@ class SimulatedWorkload:
         """When the next cron rule begins or ends; infinite when none does, or nothing was decided yet."""
         return self._configurations.next_transition()
 
-    def decide(self, evidence: Evidence, now: float) -> tuple[Configuration, Decision]:
+    def waiting_for(self, evidence: Evidence, now: float) -> str | None:
+        """Why it is too early for usage to have a say, or None."""
+        return waiting_for(self._config, samples=evidence.samples, first_sample=evidence.first, now=now)
+
+    def decide(self, evidence: Evidence, now: float, waiting: str | None) -> tuple[Configuration, Decision]:
         """Make a decision.
 
         Args:
             evidence: what the samples say.
             now: the time, epoch seconds.
+            waiting: why it is too early for them to have a say, or None.
         """
         configuration = self._configurations.read(self._trial.workload, now)
-        config = self._trial.spec.auto_scaling_config.auto_set_resources
-        waiting = waiting_for(config, samples=evidence.samples, first_sample=evidence.first, now=now)
         decision = decide(
             estimates=evidence.estimates,
-            config=config,
+            config=self._config,
             baseline=self._trial.spec.resources,
             published=self.published,
             waiting=waiting,

@@ -5,6 +5,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from recommender.changes import Changes
@@ -233,6 +234,13 @@ def test_the_command_line_finds_the_settings_model() -> None:
 def test_a_sample_comes_once_an_interval_unless_a_step_is_set() -> None:
     assert RecommenderSettings(interval="30s").step == 30
     assert RecommenderSettings(interval="30s", usage_step="10s").step == 10
+
+
+def test_a_half_life_that_is_too_short_for_the_peak_window_is_refused() -> None:
+    with pytest.raises(ValidationError, match="half_life 1800 s is too short for peak_window 86400 s"):
+        RecommenderSettings(half_life="30m")
+    assert RecommenderSettings(half_life="36m").half_life == 2160
+    assert RecommenderSettings(half_life="30s", peak_window="10s").half_life == 30
 
 
 @pytest.mark.parametrize("setting", ["interval", "usage_step"])

@@ -148,9 +148,9 @@ def test_the_card_caps_and_bounds_what_can_be_true(tmp_path: Path) -> None:
 
 
 def test_a_usage_step_takes_the_maximum_of_each(tmp_path: Path) -> None:
-    rows: list[Row] = [(BEGIN + 15 * index, "a", index % 4, "") for index in range(1, 41)]
+    rows: list[Row] = [(BEGIN + 15 * index, "a", index % 4, "") for index in range(1, 121)]
     found = document(written(tmp_path, rows), *SLICE, "--usage-step", "1m")
-    assert found["last"]["resources"]["tflops"]["samples"] == 10
+    assert found["last"]["resources"]["tflops"]["samples"] == 30
 
 
 def test_columns_without_a_meaning_are_named(usage: str, tmp_path: Path) -> None:
@@ -218,6 +218,32 @@ def test_rules_that_are_active_at_once_are_told(tmp_path: Path, usage: str) -> N
     assert (
         'note: spec.autoScalingConfig.cronScalingRules: cron scaling rules "one" and "two"' in result.stderr
     )
+
+
+def test_usage_of_vram_alone_gives_no_recommendation_and_that_is_said(tmp_path: Path) -> None:
+    result = simulate(written(tmp_path, constant("", 4e9, minutes=40)), *SLICE)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "note: it is too early for a recommendation from usage: Fewer than 30 samples so far "
+        "(of TFLOPS, which count: 0)\n"
+    )
+
+
+def test_fields_that_nobody_knows_are_named(tmp_path: Path, usage: str) -> None:
+    profile = tmp_path / "profile.yaml"
+    profile.write_text("autoScalingConfig: {autoSetResources: {targetTflopPercentile: 0.99}}")
+    result = simulate(usage, *SLICE, "--profile", str(profile))
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "note: spec.autoScalingConfig.autoSetResources has the field 'targetTflopPercentile', which is not "
+        "known and configures nothing; did you mean targetTflopsPercentile?\n"
+    )
+
+
+def test_a_half_life_too_short_for_the_peak_window_is_refused_as_the_recommender_does(usage: str) -> None:
+    told = refused(usage, "--half-life", "30m")
+    assert "--half-life and --peak-window: half_life 1800 s is too short for peak_window 86400 s" in told
+    assert simulate(usage, "--half-life", "30s", "--peak-window", "10s").exit_code == 0
 
 
 def test_the_documentation_shows_what_is_printed() -> None:
