@@ -12,8 +12,6 @@ Everything else that a look depends on, like spec, status, pods, cards and cron 
 The screen errs on one side only: it may name a workload for which there is nothing to do.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from typing import Final
 
@@ -36,46 +34,6 @@ _NONE: Final = -1
 """In place of a slot: there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Screening:
-    """What usage says, to be held against the last looks by another thread than that which notes looks.
-
-    It changes nothing, and takes no copies: a look that is noted meanwhile counts now or the next time.
-
-    Attributes:
-        estimation: of all workloads that have samples.
-        slots: where in the looks each known workload stands.
-        keys: whose look stands there.
-        looks: the last looks.
-    """
-
-    estimation: Estimation
-    slots: Mapping[WorkloadKey, int]
-    keys: Sequence[WorkloadKey]
-    looks: Looks
-
-    def pick(self, now: float) -> tuple[WorkloadKey, ...]:
-        """The workloads that need a look: those that are not settled, and those that usage has news of.
-
-        For 100,000 workloads this takes longer than the event loop may stand still.
-
-        Args:
-            now: seconds since the epoch.
-        """
-        keys, looks = self.estimation.keys, self.looks
-        slots = np.fromiter(map(self.slots.get, keys, repeat(_NONE)), dtype=np.intp, count=len(keys))
-        slots[slots >= len(looks)] = _NONE  # noted after the looks had to be given more room
-        seen = slots != _NONE
-        quiet = np.zeros(len(looks), dtype=np.bool_)
-        quiet[slots[seen]] = ~_has_news(looks[slots], self.estimation, now)[seen]
-        silent = looks["known"].copy()
-        silent[slots[seen]] = False
-        quiet[silent] = ~_has_lost_samples(looks[silent])
-        picked = looks["known"] & ~(quiet & looks["settled"])
-        never = (keys[index] for index in np.flatnonzero(~seen).tolist())
-        return (*never, *(self.keys[slot] for slot in np.flatnonzero(picked).tolist()))
-
-
 class Attention:
     """Remembers the last look at each workload."""
 
@@ -89,17 +47,28 @@ class Attention:
         """How many workloads are known."""
         return len(self._slots)
 
-    def begin(self, estimation: Estimation) -> Screening:
-        """Prepare to hold what usage says against the last looks.
+    def pick(self, estimation: Estimation, now: float) -> tuple[WorkloadKey, ...]:
+        """The workloads that need a look: those that are not settled, and those that usage has news of.
+
+        For 100,000 workloads this takes longer than the event loop may stand still, and is made for a thread:
+        it changes nothing, and a look that is noted meanwhile counts now or the next time.
 
         Args:
             estimation: of all workloads that have samples; of those that are known besides there are none.
+            now: seconds since the epoch.
         """
-        return Screening(estimation, self._slots, self._keys, self._looks)
-
-    def pick(self, estimation: Estimation, now: float) -> tuple[WorkloadKey, ...]:
-        """Do so at once."""
-        return self.begin(estimation).pick(now)
+        keys, looks = estimation.keys, self._looks
+        slots = np.fromiter(map(self._slots.get, keys, repeat(_NONE)), dtype=np.intp, count=len(keys))
+        slots[slots >= len(looks)] = _NONE  # noted after we had taken what there was
+        seen = slots != _NONE
+        quiet = np.zeros(len(looks), dtype=np.bool_)
+        quiet[slots[seen]] = ~_has_news(looks[slots], estimation, now)[seen]
+        silent = looks["known"].copy()
+        silent[slots[seen]] = False
+        quiet[silent] = ~_has_lost_samples(looks[silent])
+        picked = looks["known"] & ~(quiet & looks["settled"])
+        never = (keys[index] for index in np.flatnonzero(~seen).tolist())
+        return (*never, *(self._keys[slot] for slot in np.flatnonzero(picked).tolist()))
 
     def settle(
         self, key: WorkloadKey, verdict: Verdict, status: Status, *, estimation_written: float

@@ -74,7 +74,7 @@ class Cluster:
         )
 
     def picks(self, said: Said, now: float) -> bool:
-        return WEB in self.attention.begin(estimation({WEB: said})).pick(now)
+        return WEB in self.attention.pick(estimation({WEB: said}), now)
 
     def judged(self, said: Said, now: float) -> tuple[Verdict, dict[str, Any] | None]:
         configuration = self.judge.configure(self.live, now)
@@ -243,17 +243,17 @@ def test_a_decision_that_changed_something_is_looked_at_again() -> None:
 def test_a_workload_without_samples_is_looked_at_when_told_so_only() -> None:
     subject = cluster()
     nothing = empty_estimation((), {})
-    assert subject.attention.begin(nothing).pick(NOW) == ()
+    assert subject.attention.pick(nothing, NOW) == ()
     subject.attention.unsettle(WEB)
-    assert subject.attention.begin(nothing).pick(NOW) == (WEB,)
+    assert subject.attention.pick(nothing, NOW) == (WEB,)
     subject.look(Said(samples=0, first=math.nan, confidence=0), NOW)
     subject.look(Said(samples=0, first=math.nan, confidence=0), NOW)
-    assert subject.attention.begin(nothing).pick(NOW + 60) == ()
+    assert subject.attention.pick(nothing, NOW + 60) == ()
 
 
 def test_a_workload_whose_history_is_gone_is_picked() -> None:
     subject = cluster().settled(INSIDE)
-    assert subject.attention.begin(empty_estimation((), {})).pick(NOW + 60) == (WEB,)
+    assert subject.attention.pick(empty_estimation((), {}), NOW + 60) == (WEB,)
 
 
 def test_a_workload_without_a_valid_configuration_is_not_looked_at_for_its_usage() -> None:
@@ -275,8 +275,8 @@ def test_a_forgotten_workload_is_not_picked_and_its_place_goes_to_another_as_new
     subject = cluster().settled(INSIDE)
     subject.attention.forget(WEB)
     assert len(subject.attention) == 0
-    assert subject.attention.begin(empty_estimation((), {})).pick(NOW) == ()
-    assert subject.attention.begin(estimation({OTHER: INSIDE})).pick(NOW) == (OTHER,)
+    assert subject.attention.pick(empty_estimation((), {}), NOW) == ()
+    assert subject.attention.pick(estimation({OTHER: INSIDE}), NOW) == (OTHER,)
 
 
 def note(subject: Cluster, key: WorkloadKey) -> None:
@@ -294,7 +294,7 @@ def test_there_is_room_for_workloads_that_are_looked_at_before_usage_tells_of_th
             note(subject, key)
         else:
             subject.attention.unsettle(key)
-    picked = subject.attention.begin(estimation(dict.fromkeys([*keys, WEB], INSIDE))).pick(NOW)
+    picked = subject.attention.pick(estimation(dict.fromkeys([*keys, WEB], INSIDE)), NOW)
     assert set(picked) == (set() if settled else set(keys))
 
 
@@ -316,7 +316,7 @@ def picked_while(
 ) -> tuple[WorkloadKey, ...]:
     """What is picked while something else happens."""
     monkeypatch.setattr(Interrupted, "then", staticmethod(then))
-    return subject.attention.begin(replace(said, keys=Interrupted(said.keys))).pick(NOW)
+    return subject.attention.pick(replace(said, keys=Interrupted(said.keys)), NOW)
 
 
 @pytest.mark.parametrize("key", [WEB, OTHER])
@@ -326,14 +326,14 @@ def test_a_workload_that_is_unsettled_while_others_are_picked_is_picked_the_next
     subject, said = cluster().settled(INSIDE), estimation({WEB: INSIDE, OTHER: INSIDE})
     note(subject, OTHER)
     picked_while(subject, said, lambda: subject.attention.unsettle(key), monkeypatch)
-    assert subject.attention.begin(said).pick(NOW) == (key,)
+    assert subject.attention.pick(said, NOW) == (key,)
 
 
 def test_a_look_that_is_noted_while_others_are_picked_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     subject, said = cluster().settled(INSIDE), estimation({WEB: INSIDE, OTHER: INSIDE})
-    assert OTHER in subject.attention.begin(said).pick(NOW)
+    assert OTHER in subject.attention.pick(said, NOW)
     picked_while(subject, said, lambda: note(subject, OTHER), monkeypatch)
-    assert subject.attention.begin(said).pick(NOW) == ()
+    assert subject.attention.pick(said, NOW) == ()
 
 
 def test_workloads_that_come_while_others_are_picked_need_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,7 +347,7 @@ def test_workloads_that_come_while_others_are_picked_need_no_room(monkeypatch: p
 
     # Those for which there was no room when it began are taken for such as were never looked at.
     assert set(picked_while(subject, said, come, monkeypatch)) <= set(keys)
-    assert subject.attention.begin(said).pick(NOW) == ()
+    assert subject.attention.pick(said, NOW) == ()
 
 
 def test_a_place_that_goes_to_another_workload_meanwhile_is_not_mistaken_for_its_own(
@@ -360,25 +360,25 @@ def test_a_place_that_goes_to_another_workload_meanwhile_is_not_mistaken_for_its
         subject.attention.unsettle(OTHER)
 
     assert OTHER in picked_while(subject, said, change_places, monkeypatch)
-    assert subject.attention.begin(estimation({OTHER: INSIDE})).pick(NOW) == (OTHER,)
+    assert subject.attention.pick(estimation({OTHER: INSIDE}), NOW) == (OTHER,)
 
 
 def test_to_pick_changes_nothing() -> None:
     attention = Attention()
-    attention.begin(estimation({WEB: INSIDE})).pick(NOW)
+    attention.pick(estimation({WEB: INSIDE}), NOW)
     assert len(attention) == 0
 
 
 def test_a_workload_that_is_never_looked_at_goes_on_to_be_picked() -> None:
     attention, said = Attention(), estimation({WEB: INSIDE})
-    assert [attention.begin(said).pick(NOW) for _ in range(3)] == [(WEB,)] * 3
+    assert [attention.pick(said, NOW) for _ in range(3)] == [(WEB,)] * 3
 
 
 def test_many_workloads_are_told_apart() -> None:
     """Also when more of them come than there was room for."""
     subject = cluster().settled(INSIDE)
     others = {WorkloadKey("default", f"w-{index}"): INSIDE for index in range(200)}
-    picked = subject.attention.begin(estimation({**others, WEB: INSIDE})).pick(NOW)
+    picked = subject.attention.pick(estimation({**others, WEB: INSIDE}), NOW)
     assert set(picked) == set(others)
 
 
