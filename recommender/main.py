@@ -18,6 +18,7 @@ from recommender.errors import TermOver
 from recommender.failures import Failures
 from recommender.figures import WorkloadFigures
 from recommender.following import PodFollower, Standby
+from recommender.kernels import Kernels, best_kernels
 from recommender.leadership import Leadership
 from recommender.metrics import RecommenderMetrics
 from recommender.owners import OwnerLookup
@@ -81,6 +82,7 @@ class Recommender:
         source: the metric source.
         preset: what to ask the source for.
         timing: when things happen; made from the settings where it is not given.
+        kernels: run the loops over histograms; the fastest there are where none are given.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Recommender:
         source: PrometheusClient,
         preset: Preset,
         timing: Timing | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
         self._settings = settings
         self.registry = new_registry(service="recommender")
@@ -131,6 +134,9 @@ class Recommender:
         )
         self.figures = self._around.figures
         self.term: Term | None = None
+        self._kernels = kernels
+        self._leading = False
+        self._unreadable: str | None = None
         # Held by who follows the pods: a term, or whoever stands by for one.
         self._pods_followed = asyncio.Lock()
         self.cluster.show(self.registry)
@@ -158,6 +164,7 @@ class Recommender:
         )
         async with ops, asyncio.TaskGroup() as tasks:
             self.cluster.start(tasks)
+            await self._set_up_kernels()  # before anybody waits for a term to begin
             await self.cluster.wait_synced(settings.startup_timeout)
             logger.info("ready to recommend", ops_port=ops.port, interval=settings.interval)
             tasks.create_task(self._stand_by(), name="stand-by")
@@ -165,7 +172,12 @@ class Recommender:
 
     def not_ready(self) -> list[str]:
         """Why recommendations cannot be counted on now, a sentence for each reason; standing by is none."""
-        return [*self.cluster.not_ready(), *(self.term.engine.not_ready() if self.term else ())]
+        reasons = self.cluster.not_ready()
+        if self._unreadable is not None:
+            reasons.append(self._unreadable)
+        elif self._leading and self.term is None:
+            reasons.append("histories are being loaded")
+        return [*reasons, *(self.term.engine.not_ready() if self.term else ())]
 
     async def lead(self, held: Held) -> None:
         """Work for a term.
@@ -176,15 +188,22 @@ class Recommender:
         Raises:
             TermOver: the Lease is to be let go of, and to be stood for again; it may be in an ExceptionGroup.
         """
-        async with self._pods_followed:
-            try:
-                self.term = await self.begin_term(held)
-                await self.term.run(held)
-            finally:
-                self.term = None
-                self._around.figures.clear()
-                self._around.metrics.end_term()
-                self._around.standby.doubt()
+        self._leading = True
+        try:
+            async with self._pods_followed:
+                await self._work_for_a_term(held)
+        finally:
+            self._leading = False
+
+    async def _work_for_a_term(self, held: Held) -> None:
+        try:
+            self.term = await self.begin_term(held)
+            await self.term.run(held)
+        finally:
+            self.term = None
+            self._around.figures.clear()
+            self._around.metrics.end_term()
+            self._around.standby.doubt()
 
     async def begin_term(self, held: Held) -> Term:
         """Make the parts of a term, with the histories of the last one as far as they were saved.
@@ -207,14 +226,25 @@ class Recommender:
         except CheckpointUnavailable as error:
             # To begin with nothing would be to write nothing over what there is.
             logger.error("histories cannot be read; this replica does not lead", error=str(error))  # noqa: TRY400 - the trace tells no more
+            self._around.metrics.checkpoint_failed(error.reason)
+            self._unreadable = f"histories cannot be read: {error}"
             raise TermOver(str(error)) from error
+        self._unreadable = None
         return await asyncio.to_thread(
             restored,
             snapshot,
             half_life=settings.half_life,
             peak_window=settings.peak_window,
             now=self._around.timing.clock(),
+            kernels=await self._set_up_kernels(),
         )
+
+    async def _set_up_kernels(self) -> Kernels:
+        """Compile the loops over histograms, once."""
+        if self._kernels is None:
+            self._kernels = await asyncio.to_thread(best_kernels)
+            logger.info("histograms are worked on", by=self._kernels.name)
+        return self._kernels
 
     async def _stand_by(self) -> None:
         """Keep the pods' owners known while another replica leads, so that a term can begin at once."""

@@ -6,7 +6,8 @@ import numpy as np
 import structlog
 
 from recommender.checkpoints.snapshot import PendingBackfill, Snapshot
-from recommender.histories import Histories
+from recommender.histories import IDLE_SECONDS, Histories
+from recommender.kernels import Kernels
 from recommender.keys import WorkloadKey
 
 logger = structlog.get_logger(__name__)
@@ -29,7 +30,14 @@ class Inheritance:
     pending: tuple[PendingBackfill, ...] = ()
 
 
-def restored(snapshot: Snapshot | None, *, half_life: float, peak_window: float, now: float) -> Inheritance:
+def restored(
+    snapshot: Snapshot | None,
+    *,
+    half_life: float,
+    peak_window: float,
+    now: float,
+    kernels: Kernels | None = None,
+) -> Inheritance:
     """Take saved histories up; where there are none that today's settings go on with they begin anew.
 
     Takes a second for 100,000 workloads, and is made for a thread.
@@ -39,16 +47,21 @@ def restored(snapshot: Snapshot | None, *, half_life: float, peak_window: float,
         half_life: of the histograms, in seconds.
         peak_window: seconds in which a pod's VRAM counts by its peak only.
         now: seconds since the epoch.
+        kernels: runs the loops over histograms; numpy's where none are given.
     """
-    histories = Histories(half_life=half_life, peak_window=peak_window, now=now)
+
+    def begun() -> Histories:
+        return Histories(half_life=half_life, peak_window=peak_window, now=now, kernels=kernels)
+
+    histories = begun()
     if snapshot is None:
         return Inheritance(histories)
-    snapshot = _not_of_the_future(snapshot, now)
+    snapshot = _not_too_old(_not_of_the_future(snapshot, now), now)
     try:
         histories.restore(snapshot)
     except ValueError as error:
         logger.warning("saved histories cannot be gone on with, and begin anew", reason=str(error))
-        return Inheritance(Histories(half_life=half_life, peak_window=peak_window, now=now))
+        return Inheritance(begun())
     return Inheritance(histories, snapshot.keys, snapshot.cursor, snapshot.backfill)
 
 
@@ -63,3 +76,17 @@ def _not_of_the_future(snapshot: Snapshot, now: float) -> Snapshot:
         return snapshot
     logger.warning("histories were saved by a clock that was ahead", seconds=snapshot.cursor - now)
     return replace(snapshot, cursor=now)
+
+
+def _not_too_old(snapshot: Snapshot, now: float) -> Snapshot:
+    """A snapshot of long ago, gone on with from where usage still counts: to read all would take hours."""
+    earliest = now - IDLE_SECONDS
+    if snapshot.cursor is None or snapshot.cursor >= earliest:
+        return snapshot
+    logger.warning(
+        "histories were saved long ago; usage of the time between is left out",
+        seconds=earliest - snapshot.cursor,
+        begin=snapshot.cursor,
+        until=earliest,
+    )
+    return replace(snapshot, cursor=earliest)

@@ -1,6 +1,7 @@
 """One term of leadership: everything that holds histories, from the checkpoint it begins with to its own."""
 
 import asyncio
+import time
 from typing import Final
 
 import structlog
@@ -14,7 +15,6 @@ from recommender.election import Held
 from recommender.engine import Engine, Stages
 from recommender.errors import TermOver, TornHistories
 from recommender.feeding import Feeder, no_past
-from recommender.histories import IDLE_SECONDS
 from recommender.horizontal import HorizontalDefaults
 from recommender.keys import WorkloadKey
 from recommender.memory import Memory
@@ -35,6 +35,8 @@ from vgpu.kube.client import KubeClient
 # Of the time that is left of a Lease, this much is for releasing it.
 _LAST_WRITE_MARGIN: Final = 1.0
 _LONGEST_LAST_WRITE: Final = 15.0
+# So often it is seen whether the Lease is still held.
+_SLICE: Final = 1.0
 
 logger = structlog.get_logger(__name__)
 
@@ -104,15 +106,28 @@ class Term:
         self._inherited = ()
 
     async def _save_at_last(self, held: Held) -> None:
-        allowed = min(held.remaining() - _LAST_WRITE_MARGIN, _LONGEST_LAST_WRITE)
-        if allowed <= 0:
+        """Save while the Lease is held, which goes on being renewed meanwhile, but not for ever."""
+        end = time.monotonic() + _LONGEST_LAST_WRITE
+
+        def allowed() -> float:
+            return min(held.remaining() - _LAST_WRITE_MARGIN, end - time.monotonic())
+
+        if allowed() <= 0:
             logger.warning("histories are not saved at the end: another replica may lead already")
             return
+        save = asyncio.create_task(self.engine.checkpoint())
         try:
-            async with asyncio.timeout(allowed):
-                await self.engine.checkpoint()
-        except (TimeoutError, TermOver, TornHistories) as error:
-            logger.warning("histories are not saved at the end", error=str(error) or "it took too long")
+            while not save.done() and (seconds := allowed()) > 0:
+                await asyncio.wait((save,), timeout=min(seconds, _SLICE))
+        finally:
+            save.cancel()
+            await asyncio.wait((save,))
+        if save.cancelled():
+            logger.warning("histories are not saved at the end", error="it took too long")
+        elif isinstance(error := save.exception(), TermOver | TornHistories):
+            logger.warning("histories are not saved at the end", error=str(error))
+        elif error is not None:
+            raise error
 
     def _new_engine(self) -> Engine:
         around = self._around
@@ -179,8 +194,7 @@ class Term:
         backfill = Backfill(reader=bulk, pods_of=self._pods_of, pause=settings.backfill_pause)
         backfill.resume(inheritance.pending)
         if inheritance.cursor is not None:
-            # What is older hardly counts any more, and would be read for hours.
-            reader.resume(max(inheritance.cursor, around.timing.clock() - IDLE_SECONDS))
+            reader.resume(inheritance.cursor)
         return Feeder(
             reader=reader,
             backfill=backfill,

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,12 +12,14 @@ from structlog.testing import capture_logs
 from recommender.changes import Changes
 from recommender.claims import Claims
 from recommender.cluster import Cluster
-from recommender.errors import MissingPermissions
-from recommender.main import run, serve
+from recommender.errors import MissingPermissions, TermOver
+from recommender.kernels import NumpyKernels
+from recommender.main import Recommender, run, serve
 from recommender.owners import OwnerLookup
 from recommender.permissions import ACCESS_REVIEWS
 from recommender.pods import PodIndex
 from recommender.settings import RecommenderSettings
+from recommender.term import Term
 from tests.support.fake_kube import FakeKube
 from tests.support.fake_prometheus import FakePrometheus
 from tests.support.recommending import recommending
@@ -45,6 +48,20 @@ async def kube() -> AsyncIterator[FakeKube]:
 async def prometheus() -> AsyncIterator[FakePrometheus]:
     async with FakePrometheus() as fake:
         yield fake
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch: pytest.MonkeyPatch) -> list[NumpyKernels]:
+    """The kernels that were set up, none of which is compiled."""
+    kernels: list[NumpyKernels] = []
+
+    def make() -> NumpyKernels:
+        assert threading.current_thread() is not threading.main_thread()
+        kernels.append(NumpyKernels())
+        return kernels[-1]
+
+    monkeypatch.setattr("recommender.main.best_kernels", make)
+    return kernels
 
 
 def grant(kube: FakeKube, *, all_but: str = "") -> None:
@@ -94,12 +111,12 @@ async def fetch(url: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-async def became(url: str, status: int) -> str:
+async def became(url: str, status: int, *, told: str = "") -> None:
     async with asyncio.timeout(5):
         while True:
             code, text = await fetch(url)
-            if code == status:
-                return text
+            if code == status and told in text:
+                return
 
 
 async def failure(chosen: RecommenderSettings) -> Exception:
@@ -124,13 +141,32 @@ async def test_it_gets_ready_shows_metrics_and_stops_when_asked(
         assert "vgpu_recommender_workloads 0.0" in text
 
 
+async def test_loops_are_set_up_once_for_all_terms(
+    kube: FakeKube,
+    prometheus: FakePrometheus,
+    made: list[NumpyKernels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[object] = []
+
+    async def end_at_once(self: Recommender, _: object) -> Term:
+        begun.append(self._kernels)
+        raise TermOver("another one follows")
+
+    monkeypatch.setattr("recommender.leadership._PAUSE", 0)
+    monkeypatch.setattr(Recommender, "begin_term", end_at_once)
+    async with serving(settings(kube, prometheus, leader_election=False)):
+        await until(lambda: len(begun) > 2)
+    [kernels] = made
+    assert {id(each) for each in begun} == {id(kernels)}
+
+
 async def test_a_source_that_is_away_is_no_reason_not_to_start_but_not_to_be_ready(
     kube: FakeKube, prometheus: FakePrometheus
 ) -> None:
     await prometheus.stop()
     async with serving(settings(kube, prometheus, interval=0.1, settle=0)) as url:
-        reason = await became(f"{url}/readyz", 503)
-        assert "metric source" in reason
+        await became(f"{url}/readyz", 503, told="the metric source fails")
         await prometheus.start()
         await became(f"{url}/readyz", 200)
 

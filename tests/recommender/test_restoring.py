@@ -4,8 +4,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from recommender import buckets
+from recommender.buckets import IndexArray
 from recommender.checkpoints.snapshot import PendingBackfill, Snapshot
 from recommender.histories import Histories
+from recommender.kernels import NumpyKernels
+from recommender.percentiles import WeightArray
 from recommender.restoring import Inheritance, restored
 from tests.support.using import DAY, GIB, NOW, WEB, minutes, tracked, usage
 from vgpu.slices import Resource
@@ -69,3 +72,24 @@ def test_a_shard_that_was_ahead_of_the_others_makes_nothing_late() -> None:
     snapshot = saved(cursor=NOW)
     found = inherited(replace(snapshot, until=snapshot.until + DAY), now=NOW + 60)
     assert late(found, NOW + 120) == 0
+
+
+def test_usage_from_before_all_that_counts_is_left_out_and_told() -> None:
+    with capture_logs() as logs:
+        found = inherited(saved(), now=NOW + 10 * DAY)
+    assert found.cursor == NOW + 2 * DAY
+    assert [(log["log_level"], log["seconds"]) for log in logs] == [("warning", 2 * DAY)]
+    assert inherited(saved(), now=NOW + 8 * DAY).cursor == NOW
+
+
+def test_histories_are_worked_on_by_the_kernels_that_are_given() -> None:
+    class Kernels(NumpyKernels):
+        added = 0
+
+        def add(self, weights: WeightArray, cells: IndexArray, amounts: WeightArray) -> None:
+            Kernels.added += 1
+            super().add(weights, cells, amounts)
+
+    found = restored(saved(), half_life=DAY, peak_window=DAY, now=NOW + 60, kernels=Kernels())
+    assert late(found, NOW + 60) == 0
+    assert Kernels.added > 0

@@ -269,9 +269,35 @@ async def test_a_store_that_cannot_be_reached_ends_the_term_and_loses_nothing(
             await rig.recommender.lead(rig)
         assert [log["log_level"] for log in logs if "does not lead" in log["event"]] == ["error"]
         assert rig.recommender.term is None
+        assert rig.metric("checkpoint_failures_total", reason="unavailable") == 1
+        [reason] = rig.recommender.not_ready()
+        assert reason.startswith("histories cannot be read: ")
         moved(away, directory)
         async with rig.leading():
+            assert not any("histories" in reason for reason in rig.recommender.not_ready())
             await until(lambda: samples(rig) == 10)
+
+
+async def test_who_leads_is_not_ready_while_histories_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, load = asyncio.Event(), CheckpointKeeper.load
+
+    async def load_later(self: CheckpointKeeper) -> Any:
+        await loading.wait()
+        return await load(self)
+
+    async with recommending(**kept_in(tmp_path)) as rig:
+        monkeypatch.setattr(CheckpointKeeper, "load", load_later)
+        rig.recommender.term = None
+        assert rig.recommender.not_ready() == []
+        term = asyncio.create_task(rig.recommender.lead(rig))
+        await until(lambda: rig.recommender.not_ready() == ["histories are being loaded"])
+        loading.set()
+        await until(lambda: rig.recommender.not_ready() == [])
+        term.cancel()
+        await asyncio.wait((term,))
+        assert rig.recommender.not_ready() == []
 
 
 async def test_a_checkpoint_that_somebody_else_has_written_ends_the_term(tmp_path: Path) -> None:
@@ -350,6 +376,38 @@ async def test_a_last_checkpoint_that_takes_too_long_is_given_up(
             assert term.cancelled()
         [log] = [log for log in logs if "not saved at the end" in log["event"]]
         assert log["error"] == "it took too long"
+
+
+async def test_a_last_checkpoint_goes_on_while_the_lease_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Renewed:
+        """A Lease that is never held for long, and always for a while."""
+
+        asked = 0
+        often = asyncio.Event()
+
+        def remaining(self) -> float:
+            self.asked += 1
+            if self.asked > 3:
+                self.often.set()
+            return 1.01
+
+    held, saved_at_last = Renewed(), False
+
+    async def save(*_: object) -> None:
+        nonlocal saved_at_last
+        await held.often.wait()
+        saved_at_last = True
+
+    async with recommending(**kept_in(tmp_path)) as rig:
+        monkeypatch.setattr(CheckpointKeeper, "save", save)
+        task = asyncio.create_task(rig.term.run(held))
+        await until(lambda: rig.prometheus.requests)
+        held.asked = 0
+        task.cancel()
+        await asyncio.wait((task,))
+    assert saved_at_last
 
 
 async def test_a_pass_that_was_broken_off_leaves_no_pod_out() -> None:

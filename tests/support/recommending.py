@@ -20,6 +20,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from recommender.engine import Engine
+from recommender.kernels import NumpyKernels
 from recommender.main import Recommender
 from recommender.rhythm import Timing
 from recommender.settings import RecommenderSettings
@@ -109,6 +110,7 @@ class Rig:
             source=source,
             preset=TENSORFUSION,
             timing=Timing(interval=chosen.interval, settle=chosen.settle, clock=self.clock),
+            kernels=NumpyKernels(),
         )
         await enter(_following(self._recommender))
         await self.begin_term()
