@@ -357,15 +357,20 @@ async def test_a_term_that_is_told_to_end_saves_while_the_lease_holds(tmp_path: 
         assert found.samples.tolist() == [11]
 
 
+@pytest.mark.parametrize("lease", ["runs out", "is renewed for long"])
 async def test_a_last_checkpoint_that_takes_too_long_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lease: str
 ) -> None:
     saving = asyncio.Event()
 
     async def save(*_: object) -> None:
         saving.set()
+        if lease == "runs out":
+            rig.lease = 1.0
         await asyncio.Event().wait()
 
+    if lease == "is renewed for long":
+        monkeypatch.setattr("recommender.term._LONGEST_LAST_WRITE", 0.05)
     async with recommending(**kept_in(tmp_path)) as rig:
         monkeypatch.setattr(CheckpointKeeper, "save", save)
         with capture_logs() as logs:
