@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from recommender.attention import Attention
-from recommender.changes import Changes
-from recommender.configurations import Configuration
-from recommender.estimation import Evidence
-from recommender.failures import Failures, in_parallel
+from recommender.cluster.changes import Changes
+from recommender.cluster.failures import Failures, in_parallel
+from recommender.decisions.attention import Attention
+from recommender.decisions.configurations import Configuration
+from recommender.decisions.verdicts import Judge, Verdict, auto_set_resources
 from recommender.feeding import Feeder
-from recommender.figures import WorkloadFigures
+from recommender.figures.table import WorkloadFigures
+from recommender.histories.estimation import Evidence
+from recommender.histories.memory import Memory
+from recommender.histories.pacing import to_the_end, with_breaks
 from recommender.keys import WorkloadKey, key_of
-from recommender.memory import Memory
 from recommender.metrics import RecommenderMetrics
 from recommender.observing import Observed, Observer
-from recommender.pacing import to_the_end, with_breaks
-from recommender.reporting import Reporter
+from recommender.publishing.reporting import Reporter
 from recommender.saving import Saver
-from recommender.verdicts import Judge, Verdict, auto_set_resources
 from vgpu.api import AutoSetResources
 from vgpu.kube.objects import CustomObject
 

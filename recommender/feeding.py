@@ -5,14 +5,14 @@ from functools import partial
 
 import structlog
 
-from recommender.backfill import Backfill
 from recommender.checkpoints.snapshot import PendingBackfill
-from recommender.histories import Fed
+from recommender.histories.histories import Fed
+from recommender.histories.memory import Memory
 from recommender.keys import WorkloadKey
-from recommender.memory import Memory
 from recommender.metrics import RecommenderMetrics
-from recommender.samples import Outcome
-from recommender.usage import Usage, UsageReader
+from recommender.usage.backfill import Backfill
+from recommender.usage.reading import Usage, UsageReader
+from recommender.usage.samples import Outcome
 from vgpu.prometheus import PrometheusError
 
 Pasts = Callable[[Sequence[WorkloadKey]], tuple[Mapping[WorkloadKey, float], Mapping[WorkloadKey, float]]]

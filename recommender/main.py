@@ -7,27 +7,27 @@ from typing import Final
 
 import structlog
 
-from recommender.changes import Changes
+from recommender.bank.kernels import Kernels, best_kernels
 from recommender.checkpoints.errors import CheckpointUnavailable
 from recommender.checkpoints.keeper import CheckpointKeeper
 from recommender.checkpoints.opening import open_keeper
-from recommender.claims import Claims
-from recommender.cluster import Cluster
-from recommender.election import Held, fence
+from recommender.cluster.changes import Changes
+from recommender.cluster.claims import Claims
+from recommender.cluster.failures import Failures
+from recommender.cluster.following import PodFollower, Standby
+from recommender.cluster.owners import OwnerLookup
+from recommender.cluster.pods import PodIndex
+from recommender.cluster.view import Cluster
 from recommender.errors import TermOver
-from recommender.failures import Failures
-from recommender.figures import WorkloadFigures
-from recommender.following import PodFollower, Standby
-from recommender.kernels import Kernels, best_kernels
-from recommender.leadership import Leadership
+from recommender.figures.table import WorkloadFigures
+from recommender.histories.restoring import Inheritance, restored
+from recommender.leadership.election import Held, fence
+from recommender.leadership.shards import Shard
+from recommender.leadership.tenure import Leadership
 from recommender.metrics import RecommenderMetrics
-from recommender.owners import OwnerLookup
 from recommender.permissions import require_permissions
-from recommender.pods import PodIndex
-from recommender.restoring import Inheritance, restored
 from recommender.rhythm import Timing
 from recommender.settings import RecommenderSettings
-from recommender.shards import Shard
 from recommender.surroundings import Surroundings
 from recommender.term import Term
 from vgpu.kube.client import KubeClient

@@ -1,4 +1,4 @@
-"""What the recommender tells Prometheus about itself; `recommender.figures` tells of the workloads."""
+"""What the recommender tells Prometheus about itself; `recommender.figures.table` tells of the workloads."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from recommender.changes import Changes
-from recommender.cluster import Cluster
+from recommender.cluster.changes import Changes
+from recommender.cluster.failures import Failures, in_parallel
+from recommender.cluster.following import PodFollower
+from recommender.cluster.pods import PodIndex, TrackedPod
+from recommender.cluster.view import Cluster
 from recommender.errors import OwnerGone
-from recommender.failures import Failures, in_parallel
-from recommender.following import PodFollower
 from recommender.keys import WorkloadKey
-from recommender.pods import PodIndex, TrackedPod
-from recommender.workloads import WorkloadKeeper, profile_name
+from recommender.publishing.workloads import WorkloadKeeper, profile_name
 from vgpu.kube.objects import CustomObject
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from recommender.cluster import Cluster
-from recommender.configurations import Configurations
-from recommender.failures import Failures
+from recommender.cluster.failures import Failures
+from recommender.cluster.pods import PodIndex, newest
+from recommender.cluster.view import Cluster
+from recommender.decisions.configurations import Configurations
+from recommender.decisions.verdicts import auto_set_resources
 from recommender.keys import WorkloadKey
-from recommender.pods import PodIndex, newest
-from recommender.verdicts import auto_set_resources
-from recommender.workloads import desired_spec, profile_name
+from recommender.publishing.workloads import desired_spec, profile_name
 from vgpu.api import parse_spec
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from recommender.cluster.failures import in_parallel
+from recommender.cluster.owners import OWNER_KINDS
 from recommender.errors import MissingNamespace, MissingPermissions
-from recommender.failures import in_parallel
-from recommender.owners import OWNER_KINDS
 from recommender.settings import RecommenderSettings
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import Forbidden, NotFound

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from recommender.changes import Changes
+from recommender.cluster.changes import Changes
+from recommender.histories.pacing import spare_collection, spare_newcomers
 from recommender.metrics import RecommenderMetrics
-from recommender.pacing import spare_collection, spare_newcomers
 
 # Changes come in bursts (a rollout, a profile of a hundred workloads): wait a little for the rest.
 _DEBOUNCE: Final = 0.2

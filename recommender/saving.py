@@ -5,7 +5,7 @@ import structlog
 from recommender.checkpoints.errors import CheckpointConflict, CheckpointError
 from recommender.checkpoints.keeper import CheckpointKeeper
 from recommender.errors import TermOver
-from recommender.memory import Memory
+from recommender.histories.memory import Memory
 
 logger = structlog.get_logger(__name__)
 

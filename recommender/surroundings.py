@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from recommender.changes import Changes
-from recommender.claims import Claims
-from recommender.cluster import Cluster
-from recommender.failures import Failures
-from recommender.figures import WorkloadFigures
-from recommender.following import PodFollower, Standby
+from recommender.cluster.changes import Changes
+from recommender.cluster.claims import Claims
+from recommender.cluster.failures import Failures
+from recommender.cluster.following import PodFollower, Standby
+from recommender.cluster.owners import OwnerLookup
+from recommender.cluster.pods import PodIndex
+from recommender.cluster.view import Cluster
+from recommender.figures.table import WorkloadFigures
 from recommender.metrics import RecommenderMetrics
-from recommender.owners import OwnerLookup
-from recommender.pods import PodIndex
 from recommender.rhythm import Timing
 from recommender.settings import RecommenderSettings
 from vgpu.kube.client import KubeClient

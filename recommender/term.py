@@ -6,30 +6,30 @@ from typing import Final
 
 import structlog
 
-from recommender.attention import Attention
-from recommender.autoscalers import HpaKeeper
-from recommender.backfill import Backfill
 from recommender.checkpoints.keeper import CheckpointKeeper
-from recommender.configurations import Configurations
-from recommender.election import Held
+from recommender.cluster.pods import TrackedPod, newest
+from recommender.decisions.attention import Attention
+from recommender.decisions.configurations import Configurations
+from recommender.decisions.verdicts import Judge
 from recommender.engine import Engine, Stages
 from recommender.errors import TermOver, TornHistories
 from recommender.feeding import Feeder, no_past
-from recommender.horizontal import HorizontalDefaults
+from recommender.histories.memory import Memory
+from recommender.histories.restoring import Inheritance
 from recommender.keys import WorkloadKey
-from recommender.memory import Memory
+from recommender.leadership.election import Held
 from recommender.observing import Observer
 from recommender.pasts import Pasts
-from recommender.pods import TrackedPod, newest
-from recommender.publisher import StatusPublisher
-from recommender.reporting import Reporter
-from recommender.restoring import Inheritance
+from recommender.publishing.autoscalers import HpaKeeper
+from recommender.publishing.horizontal import HorizontalDefaults
+from recommender.publishing.publisher import StatusPublisher
+from recommender.publishing.reporting import Reporter
+from recommender.publishing.workloads import WorkloadKeeper
 from recommender.rhythm import Rhythm
 from recommender.saving import Saver
 from recommender.surroundings import Surroundings
-from recommender.usage import BulkReader, UsageReader
-from recommender.verdicts import Judge
-from recommender.workloads import WorkloadKeeper
+from recommender.usage.backfill import Backfill
+from recommender.usage.reading import BulkReader, UsageReader
 from vgpu.kube.client import KubeClient
 
 # Of the time that is left of a Lease, this much is for releasing it.

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from recommender.buckets import ExponentialBuckets, FloatArray
+from recommender.bank.buckets import ExponentialBuckets, FloatArray
 from recommender.checkpoints.errors import CheckpointCorrupt
 from recommender.checkpoints.packing import Column, Packer, Unpacker
 from recommender.checkpoints.parts import Document, cut, join
@@ -20,7 +20,7 @@ from recommender.checkpoints.quantising import Units, quantised, restored
 from recommender.checkpoints.snapshot import OpenPeaks, PendingBackfill, Snapshot, Weights
 from recommender.checkpoints.uids import CompactUids, compacted, expanded
 from recommender.keys import WorkloadKey
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 
 _MOST_WORKLOADS: Final = 2_000_000
 """More than any cluster has: bounds what a forged checkpoint makes of memory."""

@@ -20,7 +20,7 @@ import msgspec
 
 from recommender.checkpoints.errors import CheckpointConflict, CheckpointUnavailable
 from recommender.checkpoints.store import Generation
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from vgpu.annotations import GROUP
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import AlreadyExists, Conflict, KubeError, NotFound

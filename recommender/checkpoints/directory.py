@@ -19,7 +19,7 @@ from recommender.checkpoints.errors import (
     CheckpointUnavailable,
 )
 from recommender.checkpoints.store import Generation
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 
 _LONGEST: Final = 1 << 30
 _KEPT: Final = 2

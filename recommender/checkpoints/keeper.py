@@ -14,7 +14,7 @@ from recommender.checkpoints.layouts import layouts_to_remove, newest_first
 from recommender.checkpoints.loading import CheckpointLoader, FailureMetrics
 from recommender.checkpoints.snapshot import Snapshot
 from recommender.checkpoints.store import CheckpointStore, Generation
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 
 _log = structlog.get_logger(__name__)
 

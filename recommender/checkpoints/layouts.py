@@ -7,7 +7,7 @@ oldest of their newest ones: a layout of which some shards have been stopped for
 from collections.abc import Iterable, Sequence
 
 from recommender.checkpoints.store import Generation
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 
 
 def newest_first(known: Iterable[Generation], shard: Shard) -> list[Generation]:

@@ -14,7 +14,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from recommender import buckets
+from recommender.bank import buckets
 from recommender.checkpoints.codec import Saved, decode
 from recommender.checkpoints.errors import (
     CheckpointForeign,
@@ -25,7 +25,7 @@ from recommender.checkpoints.errors import (
 from recommender.checkpoints.layouts import layouts_to_load, newest_first
 from recommender.checkpoints.snapshot import Snapshot, merged
 from recommender.checkpoints.store import CheckpointStore, Generation
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from recommender.checkpoints.directory import DirectoryStore
 from recommender.checkpoints.keeper import CheckpointKeeper, CheckpointMetrics
 from recommender.checkpoints.store import CheckpointStore
 from recommender.errors import UnusableDirectory
+from recommender.leadership.shards import Shard
 from recommender.settings import RecommenderSettings
-from recommender.shards import Shard
 from vgpu.kube.client import KubeClient
 
 

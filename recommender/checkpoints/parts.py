@@ -18,7 +18,7 @@ from recommender.checkpoints.errors import (
     CheckpointIncomplete,
     CheckpointNewer,
 )
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 
 MAGIC: Final = b"VGPUCKPT"
 VERSION: Final = 2

@@ -22,8 +22,8 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from recommender.buckets import FloatArray, IndexArray
-from recommender.percentiles import WeightArray
+from recommender.bank.buckets import FloatArray, IndexArray
+from recommender.bank.percentiles import WeightArray
 
 BITS: Final = 24
 """A row's total is between 2^(BITS - 1) and 2^BITS units."""

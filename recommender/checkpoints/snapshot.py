@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from recommender.buckets import ExponentialBuckets, FloatArray, IndexArray
+from recommender.bank.buckets import ExponentialBuckets, FloatArray, IndexArray
+from recommender.bank.percentiles import WeightArray
 from recommender.keys import WorkloadKey
-from recommender.percentiles import WeightArray
 
 CountArray = npt.NDArray[np.int64]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 
 
 @dataclass(frozen=True, slots=True)

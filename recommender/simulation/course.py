@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommender.buckets import FloatArray
+from recommender.bank.buckets import FloatArray
 from recommender.simulation.measurements import Measured
 from vgpu.slices import Resource, VgpuSlice
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from recommender.estimators import Estimate
+from recommender.histories.estimators import Estimate
 from recommender.simulation.course import PER_UNIT, Fit
 from recommender.simulation.replay import Step
 from recommender.simulation.summary import ResourceSummary, Summary

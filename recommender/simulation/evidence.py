@@ -13,14 +13,14 @@ from typing import Final
 
 import numpy as np
 
-from recommender.buckets import FloatArray, IndexArray
-from recommender.estimation import NO_EVIDENCE, Evidence
-from recommender.histories import Histories
+from recommender.bank.buckets import FloatArray, IndexArray
+from recommender.histories.estimation import NO_EVIDENCE, Evidence
+from recommender.histories.histories import Histories
 from recommender.keys import WorkloadKey
-from recommender.samples import Samples
 from recommender.simulation.measurements import Measured, Measurements
 from recommender.simulation.pods import SimulatedPods
-from recommender.usage import Usage
+from recommender.usage.reading import Usage
+from recommender.usage.samples import Samples
 from vgpu.api import AutoSetResources
 from vgpu.slices import Resource
 

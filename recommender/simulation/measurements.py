@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommender.buckets import FloatArray, IndexArray
-from recommender.samples import Outcome
+from recommender.bank.buckets import FloatArray, IndexArray
 from recommender.simulation.usage_file import Column, UsageFile
+from recommender.usage.samples import Outcome
 from vgpu.capacity import most_plausible
 from vgpu.slices import Amounts, Resource
 

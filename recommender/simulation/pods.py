@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from recommender.buckets import FloatArray, IndexArray
+from recommender.bank.buckets import FloatArray, IndexArray
+from recommender.cluster.pods import TrackedPod
 from recommender.keys import WorkloadKey
-from recommender.pods import TrackedPod
 from recommender.simulation.measurements import Measurements
 from vgpu.kube.objects import ObjectMeta, Pod
 from vgpu.naming import Owner

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from recommender.estimators import Estimate
+from recommender.histories.estimators import Estimate
 from recommender.simulation.course import Course
 from recommender.simulation.errors import TooLong
 from recommender.simulation.evidence import Seen, Witness

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recommender.samples import Outcome
 from recommender.simulation.course import Course, Fit, fits
 from recommender.simulation.measurements import Measurements
 from recommender.simulation.trial import Trial
+from recommender.usage.samples import Outcome
 from vgpu.slices import Resource, VgpuSlice
 
 

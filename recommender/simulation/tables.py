@@ -6,12 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from recommender.estimators import LARGEST, Estimate
+from recommender.decisions.targets import LABELS, pair
+from recommender.histories.estimators import LARGEST, Estimate
 from recommender.simulation.course import PER_UNIT, Fit
 from recommender.simulation.replay import Step
 from recommender.simulation.summary import ResourceSummary, Summary
 from recommender.simulation.times import shown_time
-from recommender.targets import LABELS, pair
 from vgpu.slices import Resource, VgpuSlice
 
 _UNKNOWN = "–"  # noqa: RUF001 - a dash as in print

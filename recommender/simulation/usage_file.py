@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, Protocol
 
 import numpy as np
 
-from recommender.buckets import FloatArray, IndexArray
+from recommender.bank.buckets import FloatArray, IndexArray
 from recommender.simulation.errors import BadUsage, quoted
 from recommender.simulation.lines import TextLines, Watch, raw_lines
 from vgpu.slices import Resource

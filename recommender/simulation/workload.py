@@ -1,10 +1,10 @@
 """The workload of a simulation: it decides as the recommender does, and remembers it as its status would."""
 
-from recommender.configurations import Configuration, Configurations
-from recommender.estimation import Evidence
-from recommender.recommendation import Decision, decide, waiting_for
+from recommender.decisions.configurations import Configuration, Configurations
+from recommender.decisions.recommendation import Decision, decide, waiting_for
+from recommender.decisions.standing import Published
+from recommender.histories.estimation import Evidence
 from recommender.simulation.trial import Trial
-from recommender.standing import Published
 from vgpu.slices import Resource, VgpuSlice
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recommender.buckets import TFLOPS, FloatArray, IndexArray
-from recommender.histograms import HistogramBank
-from recommender.kernels import Kernels, NumpyKernels, best_kernels
+from recommender.bank.buckets import TFLOPS, FloatArray, IndexArray
+from recommender.bank.histograms import HistogramBank
+from recommender.bank.kernels import Kernels, NumpyKernels, best_kernels
 from tests.bench.measuring import best_seconds, in_new_process, resident_bytes
 from tests.bench.per_object import NoReferenceError, ObjectHistogram, PerObject, VpaProgram
 from tests.bench.report import BenchLine, at_least, at_most

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devcluster.errors import DevClusterError
 from devcluster.toolchain import Go, find_go
-from recommender.buckets import ExponentialBuckets
+from recommender.bank.buckets import ExponentialBuckets
 
 _EPSILON = 1e-4
 _PROGRAMS = Path(__file__).parent

@@ -8,7 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
-from recommender.buckets import FloatArray
+from recommender.bank.buckets import FloatArray
 from recommender.keys import WorkloadKey
 from tests.support import builders
 from vgpu.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, STATEFUL_SETS, ResourceType

@@ -11,19 +11,19 @@ import msgspec
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from recommender.applying import owned_object
 from recommender.checkpoints.opening import open_keeper
 from recommender.checkpoints.snapshot import Snapshot
-from recommender.conditions import Condition
-from recommender.estimation import Estimation
-from recommender.histories import Histories
+from recommender.cluster.pods import TrackedPod
+from recommender.decisions.conditions import Condition
+from recommender.decisions.status import RECOMMENDATION_PROVIDED
+from recommender.histories.estimation import Estimation
+from recommender.histories.histories import Histories
 from recommender.keys import to_epoch, to_timestamp
 from recommender.metrics import RecommenderMetrics
-from recommender.pods import TrackedPod
-from recommender.samples import Outcome, Samples
-from recommender.status import RECOMMENDATION_PROVIDED
-from recommender.usage import Usage
-from recommender.workloads import desired_spec
+from recommender.publishing.applying import owned_object
+from recommender.publishing.workloads import desired_spec
+from recommender.usage.reading import Usage
+from recommender.usage.samples import Outcome, Samples
 from tests.bench.kube_server import UPLOAD
 from tests.bench.population import START, Member, Population, tflops_of, vram_of
 from tests.bench.rig import MINUTE, connected, settings_for

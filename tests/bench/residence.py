@@ -39,7 +39,7 @@ def _imported() -> int:
 
 def _compiled() -> int:
     import_module("recommender.main")
-    import_module("recommender.kernels").best_kernels()
+    import_module("recommender.bank.kernels").best_kernels()
     return resident_bytes()
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from recommender.estimation import Estimation
-from recommender.figures import WorkloadFigures
+from recommender.figures.table import WorkloadFigures
+from recommender.histories.estimation import Estimation
 from tests.bench.measuring import best_seconds
 from tests.bench.population import Population, tflops_of, vram_of
 from tests.bench.report import BenchLine, at_most

@@ -13,9 +13,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from metrics_adapter.metrics import AdapterMetrics
 from metrics_adapter.samples import Drop
 from recommender.checkpoints.errors import CheckpointError
-from recommender.figures import WorkloadFigures
+from recommender.figures.table import WorkloadFigures
 from recommender.metrics import RecommenderMetrics
-from recommender.samples import Outcome
+from recommender.usage.samples import Outcome
 from vgpu.prometheus import PrometheusError
 from vgpu.telemetry import new_registry, watch_reflectors
 from webhook.edits import Label

@@ -10,7 +10,7 @@ from recommender.checkpoints.directory import DirectoryStore
 from recommender.checkpoints.snapshot import Snapshot
 from recommender.checkpoints.store import Generation
 from recommender.keys import WorkloadKey
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from tests.e2e.objects import PROFILED, QUICK, deployment, profile
 from tests.e2e.trial import GENERATION, SAMPLES, STEP, Scene, now
 from tests.support.altered_recommender import halting, in_parts

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from devcluster.story import NotYet, until
-from recommender.leases import lease_name
+from recommender.leadership.leases import lease_name
 from tests.e2e.objects import PROFILED, QUICK, deployment, profile
 from tests.e2e.trial import ALONE, GENERATION, LEADER, SAMPLES, Scene, now
 from tests.support.altered_recommender import in_parts

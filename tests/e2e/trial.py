@@ -25,7 +25,7 @@ from recommender.checkpoints.loading import CheckpointLoader
 from recommender.checkpoints.snapshot import Snapshot, Weights
 from recommender.checkpoints.store import CheckpointStore, Generation
 from recommender.keys import WorkloadKey
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from tests.support.metric_source_proxy import MetricSourceProxy
 from tests.support.raw_usage import METRICS, of_app, usage_on_grid
 from tests.support.reference_recommender import ReferenceRecommender, Rules

@@ -5,13 +5,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from recommender.backfill import Backfill
 from recommender.feeding import Feeder
-from recommender.histories import Histories
+from recommender.histories.histories import Histories
+from recommender.histories.memory import Memory
 from recommender.keys import WorkloadKey
-from recommender.memory import Memory
 from recommender.metrics import RecommenderMetrics
-from recommender.usage import BulkReader, UsageReader
+from recommender.usage.backfill import Backfill
+from recommender.usage.reading import BulkReader, UsageReader
 from tests.support.usage import NOW, Pods, cards, tracked
 from tests.support.waiting import until
 from vgpu.prometheus import PrometheusError, PrometheusUnreachable, Series

@@ -9,15 +9,15 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from recommender.changes import Changes
-from recommender.claims import Claims
-from recommender.cluster import Cluster
+from recommender.bank.kernels import NumpyKernels
+from recommender.cluster.changes import Changes
+from recommender.cluster.claims import Claims
+from recommender.cluster.owners import OwnerLookup
+from recommender.cluster.pods import PodIndex
+from recommender.cluster.view import Cluster
 from recommender.errors import MissingPermissions, TermOver
-from recommender.kernels import NumpyKernels
 from recommender.main import Recommender, run, serve
-from recommender.owners import OwnerLookup
 from recommender.permissions import ACCESS_REVIEWS
-from recommender.pods import PodIndex
 from recommender.settings import RecommenderSettings
 from recommender.term import Term
 from tests.support.fake_kube import FakeKube
@@ -153,7 +153,7 @@ async def test_loops_are_set_up_once_for_all_terms(
         begun.append(self._kernels)
         raise TermOver("another one follows")
 
-    monkeypatch.setattr("recommender.leadership._PAUSE", 0)
+    monkeypatch.setattr("recommender.leadership.tenure._PAUSE", 0)
     monkeypatch.setattr(Recommender, "begin_term", end_at_once)
     async with serving(settings(kube, prometheus, leader_election=False)):
         await until(lambda: len(begun) > 2)

@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 import pytest
 
-from recommender import buckets
-from recommender.estimators import confidence, estimate_rows
-from recommender.histograms import HistogramBank
-from recommender.limit_peaks import LimitPeaks
-from recommender.peaks import PeakWindows
-from recommender.pods import TrackedPod
-from recommender.preallocation import all_hold
+from recommender.bank import buckets
+from recommender.bank.histograms import HistogramBank
+from recommender.bank.peaks import PeakWindows
+from recommender.cluster.pods import TrackedPod
+from recommender.histories.estimators import confidence, estimate_rows
+from recommender.histories.limit_peaks import LimitPeaks
+from recommender.histories.preallocation import all_hold
 from tests.support.using import GIB, tracked
 from vgpu.slices import Resource
 

@@ -9,10 +9,10 @@ import pytest
 
 from recommender.engine import Engine
 from recommender.keys import WorkloadKey
+from recommender.leadership.shards import Shard
 from recommender.main import Recommender
 from recommender.rhythm import Timing
 from recommender.settings import RecommenderSettings
-from recommender.shards import Shard
 from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from tests.support.fake_prometheus import FakePrometheus

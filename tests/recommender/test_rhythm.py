@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from recommender.changes import Changes
+from recommender.cluster.changes import Changes
 from recommender.keys import WorkloadKey
 from recommender.metrics import RecommenderMetrics
 from recommender.rhythm import Rhythm, Timing

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from recommender.keys import WorkloadKey, key_of
-from recommender.reporting import Reporter
+from recommender.publishing.reporting import Reporter
 from tests.support import builders
 from tests.support.recommending import Rig, recommending
 from tests.support.waiting import until

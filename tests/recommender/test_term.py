@@ -193,7 +193,7 @@ async def test_back_fill_can_be_switched_off() -> None:
 async def test_a_restart_in_the_middle_of_back_fill_goes_on_with_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recommender.lengths.MAX_POINTS", 200)
+    monkeypatch.setattr("recommender.usage.lengths.MAX_POINTS", 200)
     async with recommending(**kept_in(tmp_path)) as rig:
         await deployed(rig)
         use_in_waves(rig, minutes=60)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recommender.checkpoints import codec, keeper
 from recommender.checkpoints.snapshot import Snapshot
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from vgpu.cli import main
 
 _FOREVER = 3600.0

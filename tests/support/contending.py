@@ -16,10 +16,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from recommender.election import Election, Held, fence
-from recommender.leadership import Leadership
-from recommender.leases import LeaseStore, LeaseTiming, lease_name
-from recommender.shards import Shard
+from recommender.leadership.election import Election, Held, fence
+from recommender.leadership.leases import LeaseStore, LeaseTiming, lease_name
+from recommender.leadership.shards import Shard
+from recommender.leadership.tenure import Leadership
 from tests.support.kube_in_memory import KubeInMemory, Trouble
 from tests.support.virtual_time import VirtualLoop, run
 from vgpu.kube.client import KubeClient

@@ -4,9 +4,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from recommender.estimators import Estimate
-from recommender.recommendation import Decision, decide, waiting_for
-from recommender.standing import Published
+from recommender.decisions.recommendation import Decision, decide, waiting_for
+from recommender.decisions.standing import Published
+from recommender.histories.estimators import Estimate
 from vgpu.api import AutoSetResources
 from vgpu.quantities import INT64_MAX
 from vgpu.schedule import Rule

@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from recommender.kernels import Kernels, NumpyKernels
-from recommender.kernels_compiled import CompiledKernels
+from recommender.bank.kernels import Kernels, NumpyKernels
+from recommender.bank.kernels_compiled import CompiledKernels
 
 KERNELS = ("numpy", "numba")
 

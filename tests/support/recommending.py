@@ -19,8 +19,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from recommender.bank.kernels import NumpyKernels
 from recommender.engine import Engine
-from recommender.kernels import NumpyKernels
 from recommender.main import Recommender
 from recommender.rhythm import Timing
 from recommender.settings import RecommenderSettings

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommender.buckets import Buckets, FloatArray, IndexArray
+from recommender.bank.buckets import Buckets, FloatArray, IndexArray
 
 EPSILON = 1e-4
 

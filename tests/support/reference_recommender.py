@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from recommender import buckets
+from recommender.bank import buckets
 from tests.support.raw_usage import PodUsage
 from tests.support.reference_histogram import ReferenceHistogram
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from recommender.cluster.pods import TrackedPod
 from recommender.keys import WorkloadKey
-from recommender.pods import TrackedPod
 from tests.support.builders import pod_struct
 from vgpu.capacity import Card
 from vgpu.naming import Owner

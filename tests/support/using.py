@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recommender.cluster.pods import TrackedPod
 from recommender.keys import WorkloadKey
-from recommender.pods import TrackedPod
-from recommender.samples import Samples
-from recommender.usage import Usage
+from recommender.usage.reading import Usage
+from recommender.usage.samples import Samples
 from tests.support.builders import pod_struct
 from vgpu.naming import Owner
 

@@ -11,7 +11,7 @@ from recommender.checkpoints.directory import DirectoryStore
 from recommender.checkpoints.keeper import CheckpointKeeper, KeeperTiming
 from recommender.checkpoints.snapshot import Snapshot
 from recommender.checkpoints.store import CheckpointStore
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from tests.recommender.checkpoints.making import HALF_LIFE, NOW
 from tests.support.fake_kube import FakeKube
 from vgpu.kube.client import KubeClient

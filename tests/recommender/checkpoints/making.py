@@ -5,10 +5,10 @@ import uuid
 import numpy as np
 import numpy.typing as npt
 
-from recommender.buckets import TFLOPS, VRAM, ExponentialBuckets, FloatArray
+from recommender.bank.buckets import TFLOPS, VRAM, ExponentialBuckets, FloatArray
+from recommender.bank.percentiles import WeightArray
 from recommender.checkpoints.snapshot import OpenPeaks, Snapshot, Weights
 from recommender.keys import WorkloadKey
-from recommender.percentiles import WeightArray
 
 NOW = 1_700_000_040.0
 DAY = 86_400.0

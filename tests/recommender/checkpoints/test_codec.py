@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.buckets import TFLOPS, VRAM, ExponentialBuckets
+from recommender.bank.buckets import TFLOPS, VRAM, ExponentialBuckets
 from recommender.checkpoints.codec import decode, encode
 from recommender.checkpoints.errors import (
     CheckpointCorrupt,
@@ -23,7 +23,7 @@ from recommender.checkpoints.errors import (
 from recommender.checkpoints.quantising import quantised, restored
 from recommender.checkpoints.snapshot import OpenPeaks, PendingBackfill, Snapshot
 from recommender.keys import WorkloadKey
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from tests.recommender.checkpoints.making import NOW, random_snapshot
 
 PART = 750 * 1024

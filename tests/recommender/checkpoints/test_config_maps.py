@@ -9,7 +9,7 @@ from recommender.checkpoints.config_maps import PART_BYTES
 from recommender.checkpoints.errors import CheckpointConflict, CheckpointUnavailable
 from recommender.checkpoints.store import Generation
 from recommender.errors import NotLeader
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from tests.recommender.checkpoints.keeping import NAMESPACE, Killed, KillSwitch, config_maps, kube
 from tests.recommender.checkpoints.making import NOW, random_snapshot
 from tests.support.fake_kube import FakeKube

@@ -13,7 +13,7 @@ from recommender.checkpoints.directory import DirectoryStore
 from recommender.checkpoints.errors import CheckpointConflict, CheckpointIncomplete, CheckpointUnavailable
 from recommender.checkpoints.store import Generation
 from recommender.errors import NotLeader
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from tests.recommender.checkpoints.keeping import Killed, KillSwitch
 from tests.recommender.checkpoints.making import NOW
 from tests.support.waiting import until

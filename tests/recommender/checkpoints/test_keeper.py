@@ -12,7 +12,7 @@ from recommender.checkpoints.errors import CheckpointConflict, CheckpointUnavail
 from recommender.checkpoints.keeper import KeeperTiming
 from recommender.checkpoints.snapshot import Snapshot
 from recommender.errors import NotLeader
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 from tests.recommender.checkpoints.keeping import (
     Killed,
     KillSwitch,

@@ -1,6 +1,6 @@
 from recommender.checkpoints.layouts import layouts_to_load, layouts_to_remove, newest_first
 from recommender.checkpoints.store import Generation
-from recommender.shards import Shard
+from recommender.leadership.shards import Shard
 
 HOUR = 3600.0
 

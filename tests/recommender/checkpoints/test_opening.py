@@ -6,8 +6,8 @@ import pytest
 from recommender.checkpoints.keeper import CheckpointKeeper
 from recommender.checkpoints.opening import open_keeper, require_place
 from recommender.errors import UnusableDirectory
+from recommender.leadership.shards import Shard
 from recommender.settings import RecommenderSettings
-from recommender.shards import Shard
 from tests.recommender.checkpoints.keeping import ALONE, NAMESPACE, Told, kube
 from tests.recommender.checkpoints.making import NOW, random_snapshot
 from vgpu.errors import ExitCode, StartupError

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommender.bank.percentiles import WeightArray
 from recommender.checkpoints.quantising import BITS, quantised, restored
-from recommender.percentiles import WeightArray
 from tests.recommender.checkpoints.making import random_snapshot
 
 COUNT = 24

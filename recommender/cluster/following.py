@@ -1,0 +1,120 @@
+"""Follows the gated pods: whose they are is looked up once, when they come."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from recommender.cluster.changes import Changes
+from recommender.cluster.claims import Claims
+from recommender.cluster.failures import Failures, in_parallel
+from recommender.cluster.pods import PodIndex
+from recommender.cluster.view import Cluster
+from recommender.keys import WorkloadKey
+
+# What has failed is tried again when it is due, and a change is followed at once.
+_LONGEST_WAIT: Final = 60.0
+_SHORTEST_WAIT: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What has become of pods that came, changed or went.
+
+    Attributes:
+        touched: the workloads that they belong to, or did before.
+        gone: UIDs of pods that are no more.
+    """
+
+    touched: set[WorkloadKey] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+
+
+class PodFollower:
+    """Keeps the index of pods current, while recommending and while standing by.
+
+    Args:
+        cluster: the local copy of the cluster.
+        pods: the gated pods by workload; kept current here.
+        failures: contains errors.
+    """
+
+    def __init__(self, *, cluster: Cluster, pods: PodIndex, failures: Failures) -> None:
+        self._cluster = cluster
+        self._pods = pods
+        self._failures = failures
+
+    async def follow(self, names: Iterable[tuple[str, str]]) -> Followed:
+        """Take in the pods of these namespaces and names, as they are now."""
+        followed = Followed()
+        await in_parallel(partial(self._follow_one, followed=followed), names)
+        return followed
+
+    async def _follow_one(self, name: tuple[str, str], *, followed: Followed) -> None:
+        before = self._pods.find(*name)
+        pod = self._cluster.pods.get(*name)
+        with self._failures.of_pod(*name):
+            if pod is None:
+                self._pods.forget(*name)
+            else:
+                await self._pods.track(pod)
+        after = self._pods.find(*name)
+        if before is not None and (after is None or after.uid != before.uid):
+            followed.gone.add(before.uid)
+        followed.touched.update(tracked.workload for tracked in (before, after) if tracked is not None)
+
+
+class Standby:
+    """Keeps up with the cluster while nobody recommends here, so that a term can begin at once.
+
+    Pods are followed. All else needs no note: a term begins with a look at everything.
+
+    Args:
+        cluster: the local copy of the cluster.
+        changes: what has changed in it.
+        follower: keeps the pods current.
+        pods: those that it knows.
+        claims: knows which workload scales what.
+        failures: contains errors.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        changes: Changes,
+        follower: PodFollower,
+        pods: PodIndex,
+        claims: Claims,
+        failures: Failures,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._changes = changes
+        self._follower = follower
+        self._pods = pods
+        self._claims = claims
+        self._failures = failures
+        self._clock = clock
+
+    async def keep_up(self) -> None:
+        """Take in what has changed since the last time."""
+        self._failures.retry_due(self._clock())
+        batch = self._changes.take()
+        for key in batch.deleted_workloads:
+            self._claims.forget(key)
+            self._failures.forget(key)
+        await self._follower.follow(batch.pods)
+
+    async def wait(self) -> None:
+        """Wait until there is something to take in."""
+        due = self._failures.retry_at - self._clock()
+        await self._changes.wait(max(_SHORTEST_WAIT, min(due, _LONGEST_WAIT)))
+
+    def doubt(self) -> None:
+        """Have all pods followed anew: a pass that was broken off may have left out what it had taken on."""
+        for pod in self._cluster.pods.values():
+            self._changes.pod(pod.metadata.namespace, pod.metadata.name)
+        for tracked in self._pods.values():
+            self._changes.pod(tracked.pod.metadata.namespace, tracked.pod.metadata.name)

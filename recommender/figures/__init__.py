@@ -1,0 +1,1 @@
+"""What /metrics shows of each workload."""

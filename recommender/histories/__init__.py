@@ -1,0 +1,1 @@
+"""What is remembered of every workload's usage, and what that says."""

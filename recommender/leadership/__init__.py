@@ -1,0 +1,1 @@
+"""Which replica of the recommender works, and on which workloads."""

@@ -1,0 +1,1 @@
+"""What the recommender writes to the cluster."""

@@ -1,0 +1,123 @@
+"""Writes status: only what changed, and only over the version that it was decided on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from recommender.decisions.status import status_patch
+from recommender.keys import WorkloadKey, key_of
+from recommender.metrics import RecommenderMetrics
+from vgpu.kube.client import KubeClient
+from vgpu.kube.errors import Conflict, KubeError, NotFound
+from vgpu.kube.objects import CustomObject
+from vgpu.kube.resources import WORKLOADS
+
+# Others write a status as seldom as we do: who loses this often in a row tries again in the next pass.
+_ATTEMPTS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class InStep:
+    """A status that needs no write.
+
+    Attributes:
+        status: as it stands.
+        estimation_written: when the estimation in it was written, in seconds since the epoch.
+    """
+
+    status: Mapping[str, Any]
+    estimation_written: float
+
+
+Compose = Callable[[CustomObject], Mapping[str, Any]]
+
+logger = structlog.get_logger(__name__)
+
+
+class StatusPublisher:
+    """Patches the status subresource of TensorFusionWorkloads.
+
+    Args:
+        client: where they are patched.
+        metrics: counts writes.
+    """
+
+    def __init__(self, *, client: KubeClient, metrics: RecommenderMetrics) -> None:
+        self._client = client
+        self._metrics = metrics
+        self._estimation_written: dict[WorkloadKey, float] = {}
+        self._written: dict[WorkloadKey, CustomObject] = {}
+
+    def latest(self, known: CustomObject) -> CustomObject:
+        """A workload with our own last write in it, which a watch may not have brought yet."""
+        return self._written.get(key_of(known.metadata), known)
+
+    def seen(self, key: WorkloadKey) -> None:
+        """The watch has brought news of a workload: from now on what it brings counts again."""
+        self._written.pop(key, None)
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Drop a workload that is no more."""
+        self._written.pop(key, None)
+        self._estimation_written.pop(key, None)
+
+    async def publish(self, live: CustomObject, compose: Compose, now: float) -> InStep | None:
+        """Bring the status of a workload to what `compose` makes of it, if that is worth a write.
+
+        Args:
+            live: the workload as it is known.
+            compose: the wanted status; called again with the newest object after a conflict.
+            now: seconds since the epoch.
+
+        Returns:
+            The status, where it is in step already; None where something was written.
+
+        Raises:
+            KubeError: kube-apiserver does not answer, refuses, or has somebody else write faster than we do.
+        """
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_random(0.01, 0.1),
+            retry=retry_if_exception_type(Conflict),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    if attempt.retry_state.attempt_number > 1:
+                        live = await self._read(live)
+                    return await self._write(live, compose(live), now)
+        except NotFound:
+            logger.debug(
+                "workload is gone before its status was written", workload=str(key_of(live.metadata))
+            )
+        except KubeError as error:
+            outcome = "conflict" if isinstance(error, Conflict) else "failed"
+            self._metrics.writes.labels("status", outcome).inc()
+            raise
+        return None
+
+    async def _read(self, live: CustomObject) -> CustomObject:
+        namespace, name = key_of(live.metadata)
+        return await self._client.get(WORKLOADS, name, namespace=namespace, type=CustomObject)
+
+    async def _write(self, live: CustomObject, wanted: Mapping[str, Any], now: float) -> InStep | None:
+        key = key_of(live.metadata)
+        written = self._estimation_written.setdefault(key, now)
+        patch = status_patch(live.status, wanted, now=now, estimation_written=written)
+        if patch is None:
+            return InStep(live.status, written)
+        body = {"metadata": {"resourceVersion": live.metadata.resource_version}, "status": patch}
+        stored = await self._client.merge_patch(
+            WORKLOADS, key.name, body, namespace=key.namespace, subresource="status"
+        )
+        self._written[key] = msgspec.convert(stored, CustomObject)
+        if "estimation" in patch:
+            self._estimation_written[key] = now
+        self._metrics.writes.labels("status", "written").inc()
+        logger.info("status written", workload=str(key), fields=sorted(patch))
+        return None

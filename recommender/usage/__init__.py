@@ -1,0 +1,1 @@
+"""Usage of GPUs as the metric source tells it, read in bulk."""
