@@ -11,9 +11,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from recommender.cluster.cards import Cards, Gpu
 from recommender.cluster.changes import Changes
-from recommender.cluster.claims import Claims, ScaleTarget, target_of_root
+from recommender.cluster.claims import Claims, ScaleTarget, target_of_hpa, target_of_root
 from recommender.keys import WorkloadKey, key_of
-from recommender.publishing.horizontal import target_of_hpa
 from vgpu.annotations import GATE_SELECTOR
 from vgpu.capacity import Card
 from vgpu.gpu_models import GpuModels

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from recommender.cluster.claims import ScaleTarget, scale_target
 from recommender.decisions.status import HORIZONTAL_SCALING, Condition
 from recommender.keys import WorkloadKey
 from recommender.publishing.applying import owned_object
@@ -130,13 +129,6 @@ def _obstacle(key: WorkloadKey, root: Owner, neighbours: Neighbours) -> str | No
 
 def _without(reason: str, message: str) -> HorizontalPlan:
     return HorizontalPlan(None, Condition(HORIZONTAL_SCALING, reason, message, status=False))
-
-
-def target_of_hpa(hpa: HorizontalPodAutoscaler) -> ScaleTarget:
-    """What an autoscaler scales."""
-    target = hpa.spec.get("scaleTargetRef") or {}
-    api_version, kind, name = (str(target.get(key, "")) for key in ("apiVersion", "kind", "name"))
-    return scale_target(hpa.metadata.namespace, api_version, kind, name)
 
 
 def hpa_spec(
