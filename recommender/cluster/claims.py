@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from recommender.cluster.pods import PodIndex, newest
 from recommender.keys import WorkloadKey
-from vgpu.kube.objects import HorizontalPodAutoscaler
 from vgpu.naming import Owner
 
 
@@ -70,10 +69,3 @@ class Claims:
     def _precedence(self, workload: WorkloadKey) -> tuple[float, str, WorkloadKey]:
         pod = newest(self._pods.of(workload))
         return (pod.created, pod.pod.metadata.name, workload) if pod else (float("-inf"), "", workload)
-
-
-def target_of_hpa(hpa: HorizontalPodAutoscaler) -> ScaleTarget:
-    """What an autoscaler scales."""
-    target = hpa.spec.get("scaleTargetRef") or {}
-    api_version, kind, name = (str(target.get(key, "")) for key in ("apiVersion", "kind", "name"))
-    return scale_target(hpa.metadata.namespace, api_version, kind, name)

@@ -1,42 +1,37 @@
 """The recommender's view of the cluster: reflectors, and what is looked up in them."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-import structlog
 from prometheus_client import CollectorRegistry
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from recommender.cluster.cards import Cards, Gpu
 from recommender.cluster.changes import Changes
-from recommender.cluster.claims import Claims, ScaleTarget, target_of_hpa, target_of_root
+from recommender.cluster.claims import Claims, ScaleTarget, target_of_root
+from recommender.cluster.optional import OptionalReflector
+from recommender.cluster.scalers import ScaledObject, Scalers, target_of_hpa, target_of_scaled_object
 from recommender.keys import WorkloadKey, key_of
 from vgpu.annotations import GATE_SELECTOR
 from vgpu.capacity import Card
 from vgpu.gpu_models import GpuModels
 from vgpu.kube.client import KubeClient
-from vgpu.kube.errors import Forbidden, KubeError, MissingCrds, NotSynced
 from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, PartialObject, Pod, controller_of
 from vgpu.kube.reflector import Reflector
-from vgpu.kube.resources import GPUS, HPAS, NODES, PODS, PROFILES, WORKLOADS
+from vgpu.kube.resources import GPUS, HPAS, NODES, PODS, PROFILES, SCALED_OBJECTS, WORKLOADS
 from vgpu.slices import Amounts
 from vgpu.telemetry import watch_reflectors
 from vgpu.usage_sources import CardLookup, shares_cards
 
 # A watch tells every minute or so that nothing has changed, and is begun anew after five.
 _LONGEST_SILENCE: Final = 300.0
-_BACKOFF: Final = wait_random_exponential(multiplier=0.2, max=30)
-
-logger = structlog.get_logger(__name__)
 
 
 class Cluster:
     """Local copies of gated pods, workloads, profiles, autoscalers and nodes; changes go into `changes`.
 
-    Where TensorFusion's operator has its GPU objects, and they may be listed, these are followed too. Whether
-    that is so is found out once, when it starts.
+    Where TensorFusion's operator has its GPU objects, or KEDA its ScaledObjects, and they may be listed, they
+    are followed too. Whether that is so is found out once, when it starts.
 
     Args:
         client: the connection to kube-apiserver.
@@ -62,15 +57,27 @@ class Cluster:
         self._claims = claims
         self._cards = Cards(models)
         self._sharing: set[str] = set()
-        self._by_target: defaultdict[ScaleTarget, dict[str, HorizontalPodAutoscaler]] = defaultdict(dict)
+        self._hpas_by_target: Scalers[HorizontalPodAutoscaler] = Scalers()
+        self._scaled_by_target: Scalers[ScaledObject] = Scalers()
         self.pods = Reflector(client, PODS, type=Pod, label_selector=GATE_SELECTOR, on_change=self._on_pod)
         self.workloads = Reflector(client, WORKLOADS, type=CustomObject, on_change=self._on_workload)
         self.profiles = Reflector(client, PROFILES, type=CustomObject, on_change=self._on_profile)
         self.hpas = Reflector(client, HPAS, type=HorizontalPodAutoscaler, on_change=self._on_hpa)
         self.nodes = Reflector(client, NODES, type=PartialObject, on_change=self._on_node)
-        self.gpus = Reflector(client, GPUS, type=Gpu, on_change=self._on_gpu)
-        self._follows_gpus: bool | None = None
-        self._asked_for_gpus = asyncio.Event()
+        self.gpus = OptionalReflector(
+            client,
+            GPUS,
+            type=Gpu,
+            on_change=self._on_gpu,
+            without="cards are taken from the labels of nodes alone",
+        )
+        self.scaled_objects = OptionalReflector(
+            client,
+            SCALED_OBJECTS,
+            type=ScaledObject,
+            on_change=self._on_scaled_object,
+            without="KEDA is noticed by its HorizontalPodAutoscalers alone",
+        )
 
     @property
     def _reflectors(self) -> dict[str, Reflector[Any]]:
@@ -80,14 +87,19 @@ class Cluster:
             "profiles": self.profiles,
             "hpas": self.hpas,
             "nodes": self.nodes,
-            **({"gpus": self.gpus} if self._follows_gpus else {}),
+            **{name: optional.objects for name, optional in self._optional.items() if optional.followed},
         }
+
+    @property
+    def _optional(self) -> dict[str, OptionalReflector[Any]]:
+        return {"gpus": self.gpus, "scaledobjects": self.scaled_objects}
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to list and watch, until the tasks are cancelled."""
         for name, reflector in self._reflectors.items():
             tasks.create_task(reflector.run(), name=f"reflector of {name}")
-        tasks.create_task(self._follow_gpus(), name="reflector of gpus")
+        for name, optional in self._optional.items():
+            tasks.create_task(optional.run(), name=f"reflector of {name}")
 
     async def wait_synced(self, timeout: float) -> None:
         """Wait until everything has been listed once.
@@ -98,7 +110,8 @@ class Cluster:
         async with asyncio.TaskGroup() as waiting:
             for reflector in self._reflectors.values():
                 waiting.create_task(reflector.wait_synced(timeout))
-            waiting.create_task(self._wait_for_gpus(timeout))
+            for optional in self._optional.values():
+                waiting.create_task(optional.wait_synced(timeout))
 
     def show(self, registry: CollectorRegistry) -> None:
         """Have a registry tell how current the copies are."""
@@ -116,7 +129,11 @@ class Cluster:
 
     def autoscalers_of(self, target: ScaleTarget) -> Collection[HorizontalPodAutoscaler]:
         """The HorizontalPodAutoscalers that scale one object."""
-        return tuple(self._by_target.get(target, {}).values())
+        return self._hpas_by_target.of(target)
+
+    def scaled_objects_of(self, target: ScaleTarget) -> Collection[ScaledObject]:
+        """KEDA's ScaledObjects that scale one object."""
+        return self._scaled_by_target.of(target)
 
     def cap(self, gpu_model: str | None = None, baseline: Amounts | None = None) -> Amounts:
         """What the largest card gives that a workload may get, or that there is; see `Cards.cap`."""
@@ -174,19 +191,28 @@ class Cluster:
         self, key: str, old: HorizontalPodAutoscaler | None, new: HorizontalPodAutoscaler | None
     ) -> None:
         if old is not None:
-            siblings = self._by_target[target_of_hpa(old)]
-            del siblings[key]
-            if not siblings:
-                del self._by_target[target_of_hpa(old)]
+            self._hpas_by_target.remove(key, target_of_hpa(old))
         if new is not None:
-            self._by_target[target_of_hpa(new)][key] = new
+            self._hpas_by_target.put(key, target_of_hpa(new), new)
         elif old is not None:
             self._changes.deleted_hpa(key_of(old.metadata))
         if old is None or new is None or old.spec != new.spec:  # else its status: an autoscaler at work
-            for hpa in (old, new):
-                for workload in self._claims.of(target_of_hpa(hpa)) if hpa is not None else ():
-                    if self._owns(workload):
-                        self._changes.workload(workload)
+            self._rescaled(target_of_hpa(hpa) for hpa in (old, new) if hpa is not None)
+
+    def _on_scaled_object(self, key: str, old: ScaledObject | None, new: ScaledObject | None) -> None:
+        if old is not None:
+            self._scaled_by_target.remove(key, target_of_scaled_object(old))
+        if new is not None:
+            self._scaled_by_target.put(key, target_of_scaled_object(new), new)
+        if old is None or new is None or old.spec != new.spec:
+            self._rescaled(target_of_scaled_object(scaled) for scaled in (old, new) if scaled is not None)
+
+    def _rescaled(self, targets: Iterable[ScaleTarget]) -> None:
+        """Others scale these objects now, or no longer: the workloads that would are to be looked at."""
+        for target in targets:
+            for workload in self._claims.of(target):
+                if self._owns(workload):
+                    self._changes.workload(workload)
 
     def _on_node(self, key: str, old: PartialObject | None, new: PartialObject | None) -> None:
         del old
@@ -205,40 +231,6 @@ class Cluster:
             self._cards.remove_gpu(key)
         elif self._cards.put_gpu(new):
             self._changes.everything()
-
-    async def _follow_gpus(self) -> None:
-        asking = AsyncRetrying(
-            wait=_BACKOFF, retry=retry_if_exception_type(KubeError), before_sleep=_log_unanswered
-        )
-        self._follows_gpus = await asking(self._may_follow_gpus)
-        self._asked_for_gpus.set()
-        if self._follows_gpus:
-            await self.gpus.run()
-
-    async def _may_follow_gpus(self) -> bool:
-        try:
-            await self._client.require_crds(GPUS)
-            await self._client.list(GPUS, type=PartialObject)
-        except MissingCrds:
-            return False
-        except Forbidden as error:
-            logger.warning("cards are taken from the labels of nodes alone", error=str(error))
-            return False
-        return True
-
-    async def _wait_for_gpus(self, timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._asked_for_gpus.wait()
-        except TimeoutError as error:
-            raise NotSynced(GPUS.full_name, timeout, None) from error
-        if self._follows_gpus:
-            await self.gpus.wait_synced(timeout)
-
-
-def _log_unanswered(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    logger.warning("not known yet whether there are GPU objects", error=str(error))
 
 
 def _all_but_status(workload: CustomObject) -> tuple[object, ...]:

@@ -5,9 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from recommender.cluster.scalers import ScaledObject
 from recommender.decisions.status import HORIZONTAL_SCALING, Condition
 from recommender.keys import WorkloadKey
 from recommender.publishing.applying import owned_object
+from vgpu.annotations import HPA_METRIC
 from vgpu.api import AutoSetReplicas, WorkloadSpec
 from vgpu.kube.objects import HorizontalPodAutoscaler
 from vgpu.kube.ownership import is_ours
@@ -16,6 +18,10 @@ from vgpu.naming import MAX_NAME_LENGTH, Owner
 from vgpu.quantities import format_decimal
 
 _PREFIX: Final = "vgpu-"
+_CPU_ADVICE: Final = (
+    f"give it the annotation {HPA_METRIC}: gpu to scale on the GPU, {HPA_METRIC}: keep to leave it so, "
+    "or delete it to have one made"
+)
 # Kinds of Kubernetes itself that have no scale subresource.
 _NOT_SCALABLE: Final = frozenset({"Pod", "Job", "CronJob", "DaemonSet"})
 
@@ -61,11 +67,13 @@ class Neighbours:
     Attributes:
         workload: another workload of the same root controller, whose right it is to scale it.
         autoscalers: the HorizontalPodAutoscalers that scale the root controller, ours among them.
+        scaled_objects: KEDA's ScaledObjects that scale the root controller.
         namesake: the HorizontalPodAutoscaler that has the name of the workload's, whatever it scales.
     """
 
     workload: WorkloadKey | None = None
     autoscalers: Collection[HorizontalPodAutoscaler] = ()
+    scaled_objects: Collection[ScaledObject] = ()
     namesake: HorizontalPodAutoscaler | None = None
 
 
@@ -110,21 +118,37 @@ def plan_horizontal(
         kind = root.kind if root else "nothing that"
         return _without("NotScalable", f"{kind} can be scaled by a HorizontalPodAutoscaler")
     if (obstacle := _obstacle(key, root, neighbours)) is not None:
-        return replace(_without("ForeignAutoscaler", obstacle), unwanted=unwanted)
+        return replace(_without(*obstacle), unwanted=unwanted)
     body = owned_object(HPAS, key, root=root, spec=hpa_spec(root, spec, floor=floor, defaults=defaults))
     message = f"HorizontalPodAutoscaler {key.name} scales {root.kind} {root.name} on {defaults.metric}"
     in_place = Condition(HORIZONTAL_SCALING, "AutoscalerInPlace", message, status=True)
     return HorizontalPlan(body, in_place, unwanted)
 
 
-def _obstacle(key: WorkloadKey, root: Owner, neighbours: Neighbours) -> str | None:
-    """Why a person's HorizontalPodAutoscaler leaves no room for ours."""
+def _obstacle(key: WorkloadKey, root: Owner, neighbours: Neighbours) -> tuple[str, str] | None:
+    """Why a person's autoscaler leaves no room for ours: reason and message of the condition."""
+    scaled = f"scales {root.kind} {root.name} already"
+    # KEDA's wish counts before, and after, there is an autoscaler that it made of it.
+    for keda in neighbours.scaled_objects:
+        return "ForeignAutoscaler", f"ScaledObject {keda.metadata.name} (KEDA) {scaled}"
     for hpa in neighbours.autoscalers:
-        if not is_ours(hpa.metadata):
-            return f"HorizontalPodAutoscaler {hpa.metadata.name} scales {root.kind} {root.name} already"
+        if is_ours(hpa.metadata):
+            continue
+        told = f"HorizontalPodAutoscaler {hpa.metadata.name} {scaled}"
+        if scales_on_cpu_alone(hpa) and (hpa.metadata.annotations or {}).get(HPA_METRIC) != "keep":
+            return "ForeignAutoscalerOnCpu", f"{told}, by CPU alone: {_CPU_ADVICE}"
+        return "ForeignAutoscaler", told
     if neighbours.namesake is not None and not is_ours(neighbours.namesake.metadata):
-        return f"HorizontalPodAutoscaler {key.name} is somebody else's, and the name would be ours"
+        message = f"HorizontalPodAutoscaler {key.name} is somebody else's, and the name would be ours"
+        return "ForeignAutoscaler", message
     return None
+
+
+def scales_on_cpu_alone(hpa: HorizontalPodAutoscaler) -> bool:
+    """Whether an autoscaler looks at nothing but CPU, which is what kube-apiserver fills in by default."""
+    metrics = hpa.spec.get("metrics") or ()
+    # Empty metrics are filled in by the API server (80 % CPU, autoscaling/v2 defaults), so none is CPU too.
+    return all(metric.get("type") == "Resource" and metric["resource"]["name"] == "cpu" for metric in metrics)
 
 
 def _without(reason: str, message: str) -> HorizontalPlan:

@@ -166,6 +166,7 @@ class Reporter:
         return Neighbours(
             workload=winner if winner != key else None,
             autoscalers=self._cluster.autoscalers_of(target),
+            scaled_objects=self._cluster.scaled_objects_of(target),
             namesake=self._cluster.hpas.get(*hpa_key(key)),
         )
 

@@ -18,7 +18,16 @@ from vgpu.annotations import (
     WORKLOAD,
     WORKLOAD_PROFILE,
 )
-from vgpu.kube.resources import DEPLOYMENTS, HPAS, NODES, PODS, PROFILES, REPLICA_SETS, WORKLOADS
+from vgpu.kube.resources import (
+    DEPLOYMENTS,
+    HPAS,
+    NODES,
+    PODS,
+    PROFILES,
+    REPLICA_SETS,
+    SCALED_OBJECTS,
+    WORKLOADS,
+)
 
 APPLIED = {AUTO_RESOURCES: "true", AUTO_SCALE_TARGET_RESOURCE: "all"}
 QUICK = {"autoSetResources": {"minSamples": 3, "confidenceInterval": "1s"}}
@@ -439,11 +448,29 @@ async def test_auto_replicas_make_an_autoscaler_that_goes_when_a_person_has_one(
         assert rig.kube.find(HPAS, "default", "vgpu-web") is None
         scaling = rig.condition(type_="HorizontalScaling")
         assert scaling is not None
-        assert (scaling["status"], scaling["reason"]) == ("False", "ForeignAutoscaler")
+        assert (scaling["status"], scaling["reason"]) == ("False", "ForeignAutoscalerOnCpu")
 
         rig.kube.delete(HPAS, "default", "web")
         await rig.settle()
         assert rig.kube.find(HPAS, "default", "vgpu-web") is not None
+
+
+async def test_an_autoscaler_of_ours_goes_when_keda_is_to_scale_and_comes_back() -> None:
+    async with recommending() as rig:
+        rig.deploy("web", annotations={AUTO_REPLICAS: "true"})
+        await rig.settle()
+        assert hpas(rig) == ["vgpu-web"]
+
+        rig.kube.put(SCALED_OBJECTS, builders.scaled_object())
+        await rig.settle()
+        assert hpas(rig) == []
+        scaling = rig.condition(type_="HorizontalScaling")
+        assert scaling is not None
+        assert "ScaledObject web (KEDA)" in scaling["message"]
+
+        rig.kube.delete(SCALED_OBJECTS, "default", "web")
+        await rig.settle()
+        assert hpas(rig) == ["vgpu-web"]
 
 
 async def test_a_renamed_workload_takes_its_predecessors_autoscaler_over_and_gives_it_back() -> None:

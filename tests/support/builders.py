@@ -24,6 +24,7 @@ from vgpu.kube.resources import (
     PODS,
     PROFILES,
     REPLICA_SETS,
+    SCALED_OBJECTS,
     WORKLOADS,
     ResourceType,
 )
@@ -337,6 +338,19 @@ def horizontal_pod_autoscaler(
 def hpa_struct(name: str = "web", **arguments: Any) -> HorizontalPodAutoscaler:
     """`horizontal_pod_autoscaler`, as the code reads it."""
     return struct(horizontal_pod_autoscaler(name, **arguments), HorizontalPodAutoscaler)
+
+
+def scaled_object(name: str = "web", *, target: Json | None = None) -> Json:
+    """A ScaledObject of KEDA; by its defaults it scales a Deployment."""
+    return {
+        "apiVersion": SCALED_OBJECTS.api_version,
+        "kind": SCALED_OBJECTS.kind,
+        "metadata": metadata(SCALED_OBJECTS, name),
+        "spec": {
+            "scaleTargetRef": target or {"name": "web"},
+            "triggers": [{"type": "kafka", "metadata": {}}],
+        },
+    }
 
 
 def node(name: str = "node-1", *, product: str = "NVIDIA-L4", memory_mib: int = 23034) -> Json:

@@ -29,7 +29,16 @@ from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from tests.support.fake_prometheus import FakePrometheus
 from tests.support.waiting import until
-from vgpu.kube.resources import DEPLOYMENTS, HPAS, NODES, PODS, PROFILES, REPLICA_SETS, WORKLOADS
+from vgpu.kube.resources import (
+    DEPLOYMENTS,
+    HPAS,
+    NODES,
+    PODS,
+    PROFILES,
+    REPLICA_SETS,
+    SCALED_OBJECTS,
+    WORKLOADS,
+)
 from vgpu.prometheus import PrometheusClient
 from vgpu.usage_sources import TENSORFUSION
 
@@ -244,7 +253,12 @@ class Rig:
         """Wait until the watches have brought what is stored."""
         cluster = self.recommender.cluster
         watched = ((PODS, cluster.pods), (WORKLOADS, cluster.workloads), (PROFILES, cluster.profiles))
-        for resource, reflector in (*watched, (HPAS, cluster.hpas), (NODES, cluster.nodes)):
+        more = (
+            (HPAS, cluster.hpas),
+            (NODES, cluster.nodes),
+            (SCALED_OBJECTS, cluster.scaled_objects.objects),
+        )
+        for resource, reflector in (*watched, *more):
 
             def same(resource: Any = resource, reflector: Any = reflector) -> bool:
                 stored = {_version(each["metadata"]) for each in self.kube.objects(resource)}

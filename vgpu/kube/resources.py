@@ -1,9 +1,16 @@
 """Resource types and where they live in the Kubernetes API."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from vgpu.annotations import GROUP
+
+
+# All but the last part of a path is the same for thousands of objects.
+@lru_cache(maxsize=1024)
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class ResourceType:
         if self.namespaced and namespace:
             parts += ["namespaces", namespace]
         parts += [self.plural, *(part for part in (name, subresource) if part is not None)]
-        return "/" + "/".join(quote(part, safe="") for part in parts)
+        return "/" + "/".join(map(_quoted, parts))
 
 
 PODS = ResourceType("", "v1", "pods", "Pod")
@@ -64,6 +71,7 @@ HPAS = ResourceType("autoscaling", "v2", "horizontalpodautoscalers", "Horizontal
 WORKLOADS = ResourceType(GROUP, "v1", "tensorfusionworkloads", "TensorFusionWorkload")
 PROFILES = ResourceType(GROUP, "v1", "workloadprofiles", "WorkloadProfile")
 GPUS = ResourceType(GROUP, "v1", "gpus", "GPU", namespaced=False)
+SCALED_OBJECTS = ResourceType("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
 CRDS = ResourceType(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )

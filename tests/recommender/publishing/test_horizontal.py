@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from recommender.cluster.scalers import ScaledObject
 from recommender.keys import WorkloadKey
 from recommender.publishing.horizontal import (
     HorizontalDefaults,
@@ -11,6 +12,7 @@ from recommender.publishing.horizontal import (
     plan_horizontal,
 )
 from tests.support import builders
+from vgpu.annotations import HPA_METRIC
 from vgpu.api import parse_spec
 from vgpu.kube.objects import HorizontalPodAutoscaler
 from vgpu.kube.ownership import MANAGED_BY, MANAGER
@@ -149,8 +151,35 @@ def test_an_autoscaler_of_a_person_makes_ours_step_back() -> None:
     made = plan(neighbours=Neighbours(autoscalers=[builders.hpa_struct("mine")]))
     assert made.body is None
     assert made.condition is not None
-    assert (made.condition.status, made.condition.reason) == (False, "ForeignAutoscaler")
+    assert (made.condition.status, made.condition.reason) == (False, "ForeignAutoscalerOnCpu")
     assert "HorizontalPodAutoscaler mine" in made.condition.message
+
+
+def reason_beside(spec: dict[str, Any], **annotations: str) -> str:
+    body = builders.horizontal_pod_autoscaler("mine", spec=spec)
+    body["metadata"] = {**body["metadata"], "annotations": annotations}
+    mine = builders.struct(body, HorizontalPodAutoscaler)
+    made = plan(neighbours=Neighbours(autoscalers=[mine]))
+    assert made.body is None
+    assert made.condition is not None
+    return made.condition.reason
+
+
+def test_an_autoscaler_of_a_person_on_anything_but_cpu_needs_no_advice() -> None:
+    assert reason_beside({"metrics": [{"type": "Pods", "pods": {}}]}) == "ForeignAutoscaler"
+
+
+def test_a_person_who_keeps_an_autoscaler_on_cpu_needs_no_advice() -> None:
+    assert reason_beside({}, **{HPA_METRIC: "keep"}) == "ForeignAutoscaler"
+
+
+def test_a_scaled_object_of_keda_makes_ours_step_back_and_go() -> None:
+    scaled = builders.struct(builders.scaled_object(), ScaledObject)
+    made = plan(neighbours=Neighbours(autoscalers=[ours("vgpu-web")], scaled_objects=[scaled]))
+    assert made.body is None
+    assert made.condition is not None
+    assert (made.condition.status, made.condition.reason) == (False, "ForeignAutoscaler")
+    assert "ScaledObject web (KEDA) scales Deployment web" in made.condition.message
 
 
 def test_an_autoscaler_of_a_person_that_has_our_name_is_left_alone() -> None:
