@@ -10,11 +10,12 @@ import structlog
 from recommender.bank.kernels import Kernels, best_kernels
 from recommender.checkpoints.errors import CheckpointUnavailable
 from recommender.checkpoints.keeper import CheckpointKeeper
-from recommender.checkpoints.opening import open_keeper
+from recommender.checkpoints.opening import open_keeper, require_place
 from recommender.cluster.changes import Changes
 from recommender.cluster.claims import Claims
 from recommender.cluster.failures import Failures
 from recommender.cluster.following import PodFollower, Standby
+from recommender.cluster.known_pods import KnownPods
 from recommender.cluster.owners import OwnerLookup
 from recommender.cluster.pods import PodIndex
 from recommender.cluster.view import Cluster
@@ -69,6 +70,7 @@ async def _work(settings: RecommenderSettings) -> None:
         await client.wait_reachable(timeout=settings.startup_timeout)
         await client.require_crds(WORKLOADS, PROFILES)
         await require_permissions(client, settings)
+        await require_place(settings)
         await require_valid_queries(source, settings)
         await Recommender(settings=settings, client=client, source=source, preset=settings.usage()).run()
 
@@ -106,7 +108,10 @@ class Recommender:
         claims = Claims(pods)
         self.cluster = Cluster(client, changes, claims, settings.models(), owns=shard.owns)
         failures = Failures(changes=changes, metrics=metrics, clock=timing.clock)
-        follower = PodFollower(cluster=self.cluster, pods=pods, failures=failures)
+        known = KnownPods(pods.find, step=settings.step)
+        follower = PodFollower(
+            cluster=self.cluster, pods=pods, known=known, failures=failures, clock=timing.clock
+        )
         self._around = Surroundings(
             settings=settings,
             client=client,
@@ -115,12 +120,14 @@ class Recommender:
             cluster=self.cluster,
             owners=owners,
             pods=pods,
+            known=known,
             follower=follower,
             standby=Standby(
                 cluster=self.cluster,
                 changes=changes,
                 follower=follower,
                 pods=pods,
+                known=known,
                 claims=claims,
                 failures=failures,
                 clock=timing.clock,

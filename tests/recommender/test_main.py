@@ -2,6 +2,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,7 @@ from recommender.cluster.claims import Claims
 from recommender.cluster.owners import OwnerLookup
 from recommender.cluster.pods import PodIndex
 from recommender.cluster.view import Cluster
-from recommender.errors import MissingPermissions, TermOver
+from recommender.errors import MissingPermissions, TermOver, UnusableDirectory
 from recommender.main import Recommender, run, serve
 from recommender.permissions import ACCESS_REVIEWS
 from recommender.settings import RecommenderSettings
@@ -200,6 +201,18 @@ async def test_missing_permissions_end_the_start_and_are_named(
     assert "patch tensorfusionworkloads.tensor-fusion.ai/status" in str(error)
     assert "list pods" not in str(error)
     assert error.exit_code == ExitCode.CLUSTER
+
+
+async def test_a_place_for_checkpoints_that_is_not_there_ends_the_start_and_is_named(
+    kube: FakeKube, prometheus: FakePrometheus, tmp_path: Path
+) -> None:
+    place = tmp_path / "volume"
+    error = await failure(
+        settings(kube, prometheus, checkpoint_store="directory", checkpoint_directory=place)
+    )
+    assert isinstance(error, UnusableDirectory)
+    assert f"checkpoint_directory '{place}'" in str(error)
+    assert error.exit_code == ExitCode.USAGE
 
 
 @pytest.mark.parametrize("plural", ["deployments", "statefulsets", "daemonsets", "cronjobs", "jobs"])
