@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from recommender.decisions.conditions import Condition, Status, find_condition, merge_conditions
 from recommender.decisions.configurations import rule_to_json
@@ -18,6 +18,11 @@ RECOMMENDATION_PROVIDED: Final = "RecommendationProvided"
 CONFIGURATION_VALID: Final = "ConfigurationValid"
 HORIZONTAL_SCALING: Final = "HorizontalScaling"
 
+ConfigurationReason = Literal["InvalidConfiguration", "ConfigurationInForce"]
+"""Reasons of the condition ConfigurationValid."""
+_INVALID: Final[ConfigurationReason] = "InvalidConfiguration"
+_IN_FORCE: Final[ConfigurationReason] = "ConfigurationInForce"
+
 # An estimation alone is written when a value has moved by more than this, or was not written for so long.
 ESTIMATION_MOVE: Final = Decimal("0.1")
 ESTIMATION_AGE: Final = 3600.0
@@ -29,6 +34,7 @@ __all__ = [
     "HORIZONTAL_SCALING",
     "RECOMMENDATION_PROVIDED",
     "Condition",
+    "ConfigurationReason",
     "configuration_condition",
     "find_condition",
     "merge_conditions",
@@ -68,10 +74,10 @@ def wanted_status(
 def configuration_condition(live: Status, problems: Sequence[str]) -> Iterator[Condition]:
     """The condition ConfigurationValid: there while something is wrong, and ever after."""
     if problems:
-        yield Condition(CONFIGURATION_VALID, "InvalidConfiguration", "; ".join(problems), status=False)
+        yield Condition(CONFIGURATION_VALID, _INVALID, "; ".join(problems), status=False)
     elif find_condition(live, CONFIGURATION_VALID) is not None:
         message = "The configuration is in force"
-        yield Condition(CONFIGURATION_VALID, "ConfigurationInForce", message, status=True)
+        yield Condition(CONFIGURATION_VALID, _IN_FORCE, message, status=True)
 
 
 def _provided(live: Status, verdict: Verdict) -> Iterator[Condition]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from recommender.cluster.scalers import ScaledObject
 from recommender.decisions.status import HORIZONTAL_SCALING, Condition
@@ -30,6 +30,18 @@ _MAX_PERIOD: Final = 1800
 _MAX_STABILIZATION: Final = 3600
 _DEFAULT_PERIOD: Final = 15
 _DEFAULT_PODS_UP: Final = 4
+
+
+HorizontalReason = Literal[
+    "AutoscalerInPlace",
+    "AnotherWorkload",
+    "NotScalable",
+    "ForeignAutoscaler",
+    "ForeignAutoscalerOnCpu",
+    "AutoscalerFailed",
+    "Disabled",
+]
+"""Reasons of the condition HorizontalScaling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +133,11 @@ def plan_horizontal(
         return replace(_without(*obstacle), unwanted=unwanted)
     body = owned_object(HPAS, key, root=root, spec=hpa_spec(root, spec, floor=floor, defaults=defaults))
     message = f"HorizontalPodAutoscaler {key.name} scales {root.kind} {root.name} on {defaults.metric}"
-    in_place = Condition(HORIZONTAL_SCALING, "AutoscalerInPlace", message, status=True)
+    in_place = horizontal_condition("AutoscalerInPlace", message, status=True)
     return HorizontalPlan(body, in_place, unwanted)
 
 
-def _obstacle(key: WorkloadKey, root: Owner, neighbours: Neighbours) -> tuple[str, str] | None:
+def _obstacle(key: WorkloadKey, root: Owner, neighbours: Neighbours) -> tuple[HorizontalReason, str] | None:
     """Why a person's autoscaler leaves no room for ours: reason and message of the condition."""
     scaled = f"scales {root.kind} {root.name} already"
     # KEDA's wish counts before, and after, there is an autoscaler that it made of it.
@@ -151,8 +163,13 @@ def scales_on_cpu_alone(hpa: HorizontalPodAutoscaler) -> bool:
     return all(metric.get("type") == "Resource" and metric["resource"]["name"] == "cpu" for metric in metrics)
 
 
-def _without(reason: str, message: str) -> HorizontalPlan:
-    return HorizontalPlan(None, Condition(HORIZONTAL_SCALING, reason, message, status=False))
+def horizontal_condition(reason: HorizontalReason, message: str, *, status: bool = False) -> Condition:
+    """The condition that tells who scales the replicas, or why nobody does."""
+    return Condition(HORIZONTAL_SCALING, reason, message, status=status)
+
+
+def _without(reason: HorizontalReason, message: str) -> HorizontalPlan:
+    return HorizontalPlan(None, horizontal_condition(reason, message))
 
 
 def hpa_spec(

@@ -22,6 +22,7 @@ from recommender.publishing.horizontal import (
     HorizontalDefaults,
     HorizontalPlan,
     Neighbours,
+    horizontal_condition,
     hpa_key,
     plan_horizontal,
 )
@@ -33,7 +34,7 @@ from vgpu.naming import Owner
 from vgpu.schedule import Rule
 from vgpu.slices import VgpuSlice
 
-_OFF: Final = Condition(HORIZONTAL_SCALING, "Disabled", "auto-replicas is off", status=False)
+_OFF: Final = horizontal_condition("Disabled", "auto-replicas is off")
 
 Rejudge = Callable[[CustomObject], Verdict]
 
@@ -205,7 +206,7 @@ def _conditions(
 
 
 def _failed(reason: str) -> Condition:
-    return Condition(HORIZONTAL_SCALING, "AutoscalerFailed", reason, status=False)
+    return horizontal_condition("AutoscalerFailed", reason)
 
 
 def _horizontal_condition(
