@@ -5,7 +5,8 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -17,11 +18,13 @@ from tenacity import (
     stop_after_attempt,
     wait_random_exponential,
 )
+from yarl import URL
 
 from vgpu.kube.credentials import Credentials
 from vgpu.kube.errors import (
     ApiUnreachable,
     BadAnswer,
+    KubeError,
     ServerFailure,
     Throttled,
     Unauthorized,
@@ -67,10 +70,11 @@ class Transport:
     def __init__(self, credentials: Credentials, *, user_agent: str, timeout: float) -> None:
         self.credentials = credentials
         self.timeout = timeout
+        self._limits = aiohttp.ClientTimeout(total=timeout)
+        # Asked once: aiohttp's own `trust_env` asks two threads with every request.
+        self._proxy = _proxy_of_environment(credentials.server)
         self._session = aiohttp.ClientSession(
-            headers={"User-Agent": user_agent},
-            # Like client-go: proxies of the environment, but never for a server on this machine.
-            trust_env=not _is_loopback(credentials.server),
+            headers={"User-Agent": user_agent}, cookie_jar=aiohttp.DummyCookieJar()
         )
 
     async def close(self) -> None:
@@ -83,20 +87,16 @@ class Transport:
         Raises:
             KubeError: after the last attempt.
         """
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=_wait,
-            retry=retry_if_exception(lambda error: _worth_retrying(call, error)),
-            before_sleep=lambda state: _log_retry(call, state),
-            reraise=True,
-        )
-        return await retrying(self._send_with_fresh_credentials, call)
+        try:
+            return await self._send_with_fresh_credentials(call)
+        except KubeError as error:
+            if not _worth_retrying(call, error):
+                raise
+            return await self._send_again(call, error)
 
     async def send_once(self, call: Call, *, timeout: float) -> bytes:
         """The body of a successful answer within `timeout` seconds, without a second attempt."""
-        limits = aiohttp.ClientTimeout(total=timeout)
-        async with self._open(call, limits) as response:
-            return await response.read()
+        return await self._send(call, aiohttp.ClientTimeout(total=timeout))
 
     async def lines(self, call: Call, *, silence: float) -> AsyncGenerator[bytes, None]:
         """The lines of an answer that goes on, of any length; `silence` seconds without a byte end it.
@@ -117,12 +117,34 @@ class Transport:
             self.credentials = await self.credentials.reload()
             raise
 
+    async def _send_again(self, call: Call, failure: KubeError) -> bytes:
+        """Go on after a first attempt: what makes retries possible costs more than most requests."""
+        failures = [failure]
+
+        async def attempt() -> bytes:
+            if failures:
+                raise failures.pop()
+            return await self._send_with_fresh_credentials(call)
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=_wait,
+            retry=retry_if_exception(lambda error: _worth_retrying(call, error)),
+            before_sleep=lambda state: _log_retry(call, state),
+            reraise=True,
+        )
+        return await retrying(attempt)
+
     async def _send_with_fresh_credentials(self, call: Call) -> bytes:
         try:
-            return await self.send_once(call, timeout=self.timeout)
+            return await self._send(call, self._limits)
         except Unauthorized:
             self.credentials = await self.credentials.reload()
-            return await self.send_once(call, timeout=self.timeout)
+            return await self._send(call, self._limits)
+
+    async def _send(self, call: Call, limits: aiohttp.ClientTimeout) -> bytes:
+        async with self._open(call, limits) as response:
+            return await response.read()
 
     @asynccontextmanager
     async def _open(self, call: Call, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -132,15 +154,14 @@ class Transport:
             call.check()
             async with self._session.request(
                 call.method,
-                server + call.path,
-                params=call.params,
+                _url(server, call),
                 data=_body(call),
                 headers=headers,
                 timeout=limits,
                 allow_redirects=False,
                 ssl=self._ssl(),
                 server_hostname=self.credentials.tls_server_name,
-                proxy=self.credentials.proxy,
+                proxy=self.credentials.proxy or self._proxy,
             ) as response:
                 if response.status not in {200, 201, 202}:
                     raise error_from_answer(
@@ -203,6 +224,20 @@ async def _lines(call: Call, content: aiohttp.StreamReader) -> AsyncGenerator[by
         if sum(map(len, parts)) > _LONGEST_LINE:
             raise BadAnswer(call.method, call.path, f"a line is longer than {_LONGEST_LINE} bytes")
     yield b"".join(parts)
+
+
+def _url(server: str, call: Call) -> URL:
+    """Where a call goes; its path is quoted already, and is not to be parsed to find that out."""
+    query = f"?{urlencode(call.params)}" if call.params else ""
+    return URL(f"{server}{call.path}{query}", encoded=True)
+
+
+def _proxy_of_environment(server: str) -> str | None:
+    """The proxy that the environment names for a server; like client-go, none for one on this machine."""
+    address = urlsplit(server)
+    if _is_loopback(server) or proxy_bypass(address.hostname or ""):
+        return None
+    return getproxies().get(address.scheme)
 
 
 def _is_loopback(server: str) -> bool:

@@ -88,6 +88,40 @@ async def test_cancelling_a_request_is_not_mistaken_for_a_timeout() -> None:
     assert len(fake.requests) == 1
 
 
+async def test_a_server_elsewhere_is_reached_by_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with FakeKube() as fake:
+        text = fake.kubeconfig.read_text()
+        fake.kubeconfig.write_text(text.replace(fake.url, "http://kube.invalid"))
+        monkeypatch.setenv("http_proxy", fake.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        fake.put(PODS, pod("web-0"))
+        async with fake.client() as client:
+            assert (await client.get(PODS, "web-0", namespace="default", type=Pod)).metadata.name == "web-0"
+
+
+async def test_a_server_that_the_environment_excepts_is_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with FakeKube() as fake:
+        text = fake.kubeconfig.read_text()
+        fake.kubeconfig.write_text(text.replace(fake.url, "http://0.0.0.0:1"))  # nobody is there
+        monkeypatch.setenv("http_proxy", fake.url)
+        monkeypatch.setenv("no_proxy", "0.0.0.0")
+        async with fake.client() as client:
+            with pytest.raises(ApiUnreachable):
+                await client.create(PODS, pod("web-0"), namespace="default")
+        assert not fake.requests
+
+
+async def test_a_server_on_this_machine_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with FakeKube() as fake, fake.client() as client:
+        assert await client.raw_get("/readyz") == b"ok"
+
+
 async def test_an_expired_token_is_read_anew() -> None:
     async with FakeKube(token="first") as fake, fake.client() as client:
         fake.token = "second"
