@@ -5,19 +5,21 @@ from difflib import get_close_matches
 from typing import Final
 
 from recommender.simulation.errors import quoted
-from vgpu.api import AutoScalingConfig, AutoSetReplicas, AutoSetResources
-from vgpu.api.autoscaling import CronScalingRule
+from vgpu.api import AutoScalingConfig, AutoSetReplicas, AutoSetResources, ExternalScaler
+from vgpu.api.autoscaling import CronScalingRule, SecretReference
 from vgpu.api.fields import AmountsModel, Model, SliceModel
 
 _INSIDE: Final[Mapping[tuple[type[Model], str], type[Model]]] = {
     (AutoScalingConfig, "autosetresources"): AutoSetResources,
     (AutoScalingConfig, "autosetreplicas"): AutoSetReplicas,
     (AutoScalingConfig, "cronscalingrules"): CronScalingRule,
+    (AutoScalingConfig, "externalscaler"): ExternalScaler,
     (AutoSetResources, "minallowed"): AmountsModel,
     (AutoSetResources, "maxallowed"): AmountsModel,
     (CronScalingRule, "desiredresources"): SliceModel,
     (SliceModel, "requests"): AmountsModel,
     (SliceModel, "limits"): AmountsModel,
+    (ExternalScaler, "apikeysecretref"): SecretReference,
 }
 """What stands in a field, by the model that it is of and its key in lower case."""
 

@@ -12,10 +12,12 @@ from vgpu.api import (
     AutoSetReplicas,
     AutoSetResources,
     ConfigurationError,
+    ExternalScaler,
     Problem,
     WorkloadSpec,
     parse_spec,
 )
+from vgpu.api.autoscaling import SecretReference
 from vgpu.schedule import Rule
 from vgpu.slices import Amounts, Resource, VgpuSlice
 
@@ -240,9 +242,37 @@ def test_a_rule_has_a_time_zone_and_replicas() -> None:
     assert (rule.time_zone, rule.desired, rule.desired_replicas) == ("Europe/Berlin", VgpuSlice(), 3)
 
 
-def test_the_external_scaler_is_kept_as_it_is_written() -> None:
-    scaler = {"enable": True, "url": "https://scaler", "apiKeySecretRef": {"name": "key"}}
-    assert config(externalScaler=scaler).external_scaler == scaler
+def test_an_external_scaler_has_an_address_a_secret_and_times() -> None:
+    written = {
+        "enable": True,
+        "url": "https://scaler",
+        "apiKeySecretRef": {"name": "key"},
+        "initialDelayPeriod": "30m",
+        "interval": "5m",
+    }
+    assert config(externalScaler=written).external_scaler == ExternalScaler(
+        enable=True,
+        url="https://scaler",
+        api_key_secret_ref=SecretReference(name="key"),
+        initial_delay_period=1800,
+        interval=300,
+    )
+
+
+def test_an_external_scaler_that_is_switched_off_has_no_problems() -> None:
+    assert config(externalScaler={"interval": "often"}).external_scaler == ExternalScaler()
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ({}, "externalScaler.url"),
+        ({"url": "https://scaler", "apiKeySecretRef": {"key": "a"}}, "externalScaler.apiKeySecretRef.name"),
+        ({"url": "https://scaler", "interval": "often"}, "externalScaler.interval"),
+    ],
+)
+def test_what_is_wrong_with_an_external_scaler_is_named(written: dict[str, Any], path: str) -> None:
+    assert problems(externalScaler={"enable": True, **written}) == [path]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -202,6 +202,43 @@ def _rules(written: Sequence[CronScalingRule]) -> tuple[Rule, ...]:
     return rules
 
 
+class SecretReference(Model):
+    """A Secret by its name. A namespace is allowed only where it is the workload's own."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class ExternalScaler(Model):
+    """A service that is asked for recommendations. Durations are in seconds.
+
+    Where it is not enabled, what else it holds counts for nothing, and so is no problem either.
+    """
+
+    enable: bool = False
+    url: str = ""
+    api_key_secret_ref: SecretReference | None = None
+    initial_delay_period: Seconds = 0.0
+    interval: Seconds | None = None
+
+    @classmethod
+    def prepared(cls, data: dict[str, object]) -> dict[str, object]:
+        """Nothing of a scaler that is switched off."""
+        return data if data.get("enable") else {}
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if self.enable:
+            raise_problems(self._missing())
+        return self
+
+    def _missing(self) -> Iterator[Problem]:
+        if not self.url:
+            yield Problem("url", "is missing: an external scaler that is enabled is asked there")
+        if self.api_key_secret_ref is not None and not self.api_key_secret_ref.name:
+            yield Problem("apiKeySecretRef.name", "is missing: it names the Secret with the token")
+
+
 class AutoScalingConfig(Model):
     """Everything that scales a workload.
 
@@ -209,7 +246,7 @@ class AutoScalingConfig(Model):
         auto_set_resources: vertical scaling.
         auto_set_replicas: horizontal scaling.
         rules: the cron rules that are enabled and complete, each of them valid by itself.
-        external_scaler: the external scaler as it is written.
+        external_scaler: the service that is asked for recommendations; None where none is named.
         allow_both: apply TFLOPS recommendations although replicas scale on TFLOPS.
     """
 
@@ -218,5 +255,5 @@ class AutoScalingConfig(Model):
     rules: Annotated[tuple[Rule, ...], Through(list[CronScalingRule], _rules, tuple)] = Field(
         default=(), alias="cronScalingRules"
     )
-    external_scaler: dict[str, Any] | None = None
+    external_scaler: ExternalScaler | None = None
     allow_both: bool = False

@@ -26,9 +26,12 @@ def test_every_unknown_field_is_named_with_its_place() -> None:
 def test_every_spelling_that_counts_is_known() -> None:
     assert found(
         AUTOSETRESOURCES={"targetComputePercentile": 0.9, "margin_fraction": 0.1, "MinVRAMResourcesRatio": 1},
-        externalScaler={"anything": 1},
+        externalScaler={"URL": "http://scaler", "apiKeySecretRef": {"name": "key"}, "initialDelay": "1m"},
         allow_both=True,
-    ) == ["spec.autoScalingConfig.AUTOSETRESOURCES has the field 'margin_fraction'"]
+    ) == [
+        "spec.autoScalingConfig.AUTOSETRESOURCES has the field 'margin_fraction'",
+        "spec.autoScalingConfig.externalScaler has the field 'initialDelay'",
+    ]
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [1, "a", None], {"autoSetResources": [5, "a"]}])
