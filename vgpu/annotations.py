@@ -35,6 +35,5 @@ APPLIED_RECOMMENDATION: Final = f"{GROUP}/applied-recommendation"
 EXTERNAL_SCALER: Final = f"{GROUP}/external-scaler"
 """Label of a Secret: as "true" it lets the Secret's token be sent to an external scaler of its namespace."""
 
-UPDATE_MODE: Final = f"{GROUP}/update-mode"
 VRAM_PREALLOCATED: Final = f"{GROUP}/vram-preallocated"
 HPA_METRIC: Final = f"{GROUP}/hpa-metric"

@@ -127,8 +127,8 @@ def plan_horizontal(
     if not enabled:
         return HorizontalPlan(None, None, unwanted)
     if root is None or root.kind in _NOT_SCALABLE:
-        kind = root.kind if root else "nothing that"
-        return _without("NotScalable", f"{kind} can be scaled by a HorizontalPodAutoscaler")
+        what = f"{root.kind} {root.name}" if root else "Nothing owns the pods: they"
+        return _without("NotScalable", f"{what} cannot be scaled by a HorizontalPodAutoscaler")
     if (obstacle := _obstacle(key, root, neighbours)) is not None:
         return replace(_without(*obstacle), unwanted=unwanted)
     body = owned_object(HPAS, key, root=root, spec=hpa_spec(root, spec, floor=floor, defaults=defaults))
