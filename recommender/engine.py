@@ -88,7 +88,7 @@ class Engine:
 
     def next_due(self) -> float:
         """When there will be something to reconcile although nothing changes, in seconds since the epoch."""
-        return min(self._judge.next_transition(), self._failures.retry_at)
+        return min(self._judge.next_transition(), self._clock() + self._failures.wait())
 
     def pause(self) -> float:
         """Seconds to rest before the next piece of the past."""
@@ -128,7 +128,7 @@ class Engine:
             await self._saver.save(self._clock())
 
     def _bring_up_what_is_due(self, now: float) -> None:
-        self._failures.retry_due(now)
+        self._failures.retry_due()
         for key in self._judge.due(now):
             self._changes.workload(key)
 

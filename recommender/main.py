@@ -106,7 +106,7 @@ class Recommender:
         pods = PodIndex(owners, owns=shard.owns)
         claims = Claims(pods)
         self.cluster = Cluster(client, changes, claims, settings.models(), owns=shard.owns)
-        failures = Failures(changes=changes, metrics=metrics, clock=timing.clock)
+        failures = Failures(changes=changes, metrics=metrics, clock=timing.monotonic)
         follower = PodFollower(cluster=self.cluster, pods=pods, failures=failures)
         self._around = Surroundings(
             settings=settings,

@@ -27,12 +27,14 @@ class Timing:
         settle: seconds after a multiple of the interval at which its samples are there.
         checkpoint: seconds between two checkpoints.
         clock: seconds since the epoch.
+        monotonic: seconds on a clock that nobody sets, to measure durations by.
     """
 
     interval: float
     settle: float
     checkpoint: float = 600.0
     clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
 
 
 class Activities(Protocol):
@@ -141,7 +143,7 @@ class Rhythm:
             spare_newcomers()
 
     async def _measured(self, activity: Callable[[], Awaitable[None]]) -> None:
-        begun = self._timing.clock()
+        begun = self._timing.monotonic()
         await activity()
-        if self._timing.clock() - begun > self._timing.interval:
+        if self._timing.monotonic() - begun > self._timing.interval:
             self._metrics.late_passes.inc()

@@ -87,13 +87,9 @@ class Failures:
         with self._contained(stage, (stage, key), partial(self._changes.workload, key)):
             yield
 
-    def retry_due(self, now: float | None = None) -> None:
-        """Put in again what has failed, when it is time to.
-
-        Args:
-            now: seconds on the clock; None for what it shows.
-        """
-        now = self._clock() if now is None else now
+    def retry_due(self) -> None:
+        """Put in again what has failed, when it is time to."""
+        now = self._clock()
         for trouble in self._troubles.values():
             if now >= trouble.retry_at:
                 trouble.put_in()

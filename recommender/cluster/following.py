@@ -100,7 +100,7 @@ class Standby:
 
     async def keep_up(self) -> None:
         """Take in what has changed since the last time."""
-        self._failures.retry_due(self._clock())
+        self._failures.retry_due()
         batch = self._changes.take()
         for key in batch.deleted_workloads:
             self._claims.forget(key)
@@ -109,8 +109,7 @@ class Standby:
 
     async def wait(self) -> None:
         """Wait until there is something to take in."""
-        due = self._failures.retry_at - self._clock()
-        await self._changes.wait(max(_SHORTEST_WAIT, min(due, _LONGEST_WAIT)))
+        await self._changes.wait(max(_SHORTEST_WAIT, min(self._failures.wait(), _LONGEST_WAIT)))
 
     def doubt(self) -> None:
         """Have all pods followed anew: a pass that was broken off may have left out what it had taken on."""

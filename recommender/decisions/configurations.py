@@ -115,8 +115,15 @@ class Configurations:
         return min(self._transitions.values(), default=math.inf)
 
     def due(self, now: float) -> list[WorkloadKey]:
-        """The workloads with a rule that has begun or ended since they were read."""
-        return [key for key, until in self._transitions.items() if now >= until]
+        """The workloads with a rule that has begun or ended since they were read, and are to be read now.
+
+        Each is told of once. One that cannot be read is for who called to try again: if it stayed the next,
+        nothing would be waited for any more.
+        """
+        due = [key for key, until in self._transitions.items() if now >= until]
+        for key in due:
+            del self._transitions[key]
+        return due
 
     def forget(self, key: WorkloadKey) -> None:
         """Drop a workload that is no more."""

@@ -111,7 +111,7 @@ class Judge:
         )
 
     def due(self, now: float) -> Collection[WorkloadKey]:
-        """The workloads with a cron rule that has begun or ended since they were configured."""
+        """The workloads with a cron rule that has begun or ended since they were configured, each once."""
         return self._configurations.due(now)
 
     def next_transition(self) -> float:

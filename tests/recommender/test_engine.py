@@ -362,6 +362,36 @@ async def test_one_workload_in_trouble_stops_no_other_and_is_tried_again() -> No
         assert rig.condition("bad") is not None
 
 
+async def test_a_clock_that_is_set_back_delays_nothing_that_is_to_be_tried_again() -> None:
+    async with recommending() as rig:
+        rig.kube.fail(r"/tensorfusionworkloads/web$", code=403, reason="Forbidden", method="PATCH")
+        rig.deploy("web", annotations=APPLIED)
+        await rig.settle()
+        rig.set_clock(-3600)
+        assert 0 < rig.engine.next_due() - rig.clock() <= 5
+        rig.now += 5
+        await rig.settle()
+        assert rig.condition() is not None
+
+
+async def test_a_workload_that_cannot_be_judged_when_its_rule_begins_is_tried_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with recommending() as rig:
+        put_profile(rig, {"cronScalingRules": [HALF_PAST_TEN]})
+        rig.deploy("web", annotations={WORKLOAD_PROFILE: "quick"})
+        await rig.settle()
+        rig.now = CREATED + 10.5 * 3600
+        with monkeypatch.context() as broken:
+            broken.setattr("recommender.decisions.configurations.active_rule", {}.__getitem__)
+            await rig.settle()
+        assert rig.metric("workload_errors_total", stage="estimate") == 1
+        assert 2 < rig.engine.next_due() - rig.clock() <= 5
+        rig.now += 5
+        await rig.settle()
+        assert "activeCronScalingRule" in rig.status()
+
+
 async def test_a_workload_deleted_by_mistake_comes_back_with_its_history() -> None:
     async with recommending() as rig:
         await recommended(rig)

@@ -65,11 +65,21 @@ class Bench:
     def __init__(self) -> None:
         self.loop = VirtualLoop()
         self._zero = self.loop.time()
+        self.set_by = 0.0
         self.diary: Diary
         self.registry = CollectorRegistry()
 
     def now(self) -> float:
         return BEGIN + self.loop.time() - self._zero
+
+    def timing(self) -> Timing:
+        return Timing(
+            interval=INTERVAL,
+            settle=SETTLE,
+            checkpoint=600,
+            clock=lambda: self.now() + self.set_by,
+            monotonic=self.now,
+        )
 
     def late(self) -> float | None:
         return self.registry.get_sample_value("vgpu_recommender_late_passes_total")
@@ -86,7 +96,7 @@ class Bench:
                 diary,
                 changes=diary.changes,
                 metrics=RecommenderMetrics(self.registry),
-                timing=Timing(interval=INTERVAL, settle=SETTLE, checkpoint=600, clock=self.now),
+                timing=self.timing(),
             )
             work = asyncio.create_task(rhythm.run())
             other = asyncio.create_task(meanwhile(diary))
@@ -128,6 +138,17 @@ def test_a_pass_that_takes_longer_than_the_interval_is_counted_and_does_not_pile
     diary = bench.play(400, nothing, feed=[0.0, 150.0])
     assert diary.begun["feed"][1:] == [65, 245, 305, 365, 425]
     assert bench.late() == 1
+
+
+def test_a_clock_that_is_set_in_the_middle_of_a_pass_makes_it_no_late_one() -> None:
+    bench = Bench()
+
+    async def set_clock(_: Diary) -> None:
+        await asyncio.sleep(5)
+        bench.set_by = 7200.0
+
+    bench.play(40, set_clock, feed=[10.0], reconcile=[10.0])
+    assert bench.late() == 0
 
 
 def test_a_slow_source_delays_neither_rules_nor_changes_nor_the_past() -> None:
@@ -184,7 +205,7 @@ def test_what_fails_ends_everything() -> None:
             diary,
             changes=diary.changes,
             metrics=RecommenderMetrics(bench.registry),
-            timing=Timing(interval=INTERVAL, settle=SETTLE, checkpoint=600, clock=bench.now),
+            timing=bench.timing(),
         )
         with pytest.raises(ExceptionGroup) as raised:
             await rhythm.run()

@@ -59,6 +59,7 @@ class Rig:
         self.prometheus = prometheus
         self.now = START
         self.offset: float | None = None
+        self.set_by = 0.0
         self.lease = math.inf
         self._process = AsyncExitStack()
         self._settings: dict[str, Any] = {}
@@ -102,6 +103,16 @@ class Rig:
         """The recommender's clock: `now`, or one that runs once `run_clock` was called."""
         return self.now if self.offset is None else self.offset + time.monotonic()
 
+    def monotonic(self) -> float:
+        """The recommender's other clock, which goes with the first one, but when somebody sets that."""
+        return self.clock() - self.set_by
+
+    def set_clock(self, seconds: float) -> None:
+        """Somebody sets the clock forward by so many seconds, or back by what is below 0."""
+        assert self.offset is None, "only one that the test moves"
+        self.now += seconds
+        self.set_by += seconds
+
     def run_clock(self, *, begin: float) -> None:
         """Let the clock run by itself, from a time on."""
         self.offset = begin - time.monotonic()
@@ -118,7 +129,9 @@ class Rig:
             client=client,
             source=source,
             preset=TENSORFUSION,
-            timing=Timing(interval=chosen.interval, settle=chosen.settle, clock=self.clock),
+            timing=Timing(
+                interval=chosen.interval, settle=chosen.settle, clock=self.clock, monotonic=self.monotonic
+            ),
             kernels=NumpyKernels(),
         )
         await enter(_following(self._recommender))

@@ -42,6 +42,16 @@ def test_a_workload_is_due_at_its_next_transition() -> None:
     assert subject.due(MIDNIGHT + 6 * HOUR) == [("default", "web")]
 
 
+def test_a_workload_is_told_of_once_however_often_it_is_due() -> None:
+    subject, live = Configurations(), workload({"cronScalingRules": [NIGHT]})
+    subject.read(live, MIDNIGHT)
+    for transition in (MIDNIGHT + 6 * HOUR, MIDNIGHT + 22 * HOUR):
+        assert subject.due(transition) == [("default", "web")]
+        assert subject.due(transition) == []
+        assert subject.next_transition() == math.inf
+        subject.read(live, transition)
+
+
 def test_without_rules_nothing_is_ever_due() -> None:
     subject = Configurations()
     subject.read(workload({}), MIDNIGHT)
