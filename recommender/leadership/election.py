@@ -135,9 +135,13 @@ class Election:
     async def renew(self, tenure: Tenure) -> None:
         """Prolong a tenure; it is over when the Lease turns out to be gone or another's.
 
+        For one that is over nothing is sent: this process may have stood still since it meant to renew.
+
         Raises:
             KubeError: it may be tried again.
         """
+        if tenure.remaining() <= 0:
+            return
         live, self._live = self._live, None
         live = live or await self._store.read()
         if live is None or live.spec.holder_identity != self._store.identity:

@@ -392,6 +392,25 @@ def test_a_process_that_stood_still_beyond_its_lease_writes_nothing_more() -> No
     assert rig.kube.store.list(CONFIG_MAPS) == []
 
 
+def test_a_leader_that_stood_still_beyond_its_lease_sends_nothing_but_that_it_lets_go_of_it() -> None:
+    rig = ContentionRig()
+
+    async def main() -> None:
+        first = rig.contender("a")
+        await rig.until_leads(first)
+        rig.kube.calls.clear()
+        rig.loop.now += DEADLINE
+        await until_virtual(rig, lambda: bool(first.terms))
+        await rig.pass_time(RETRY / 2)
+        [release] = rig.kube.calls
+        assert release.method == "PUT"
+        lease = rig.lease()
+        assert lease is not None
+        assert lease["spec"]["holderIdentity"] == ""
+
+    rig.run(main())
+
+
 def figures(contender: Contender) -> tuple[float | None, float | None]:
     return contender.metrics.value("leader"), contender.metrics.value("transitions_total")
 
