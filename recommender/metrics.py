@@ -85,7 +85,7 @@ class RecommenderMetrics:
     def _source(self) -> None:
         self.samples = self._counter("samples", "Usage samples read, by what became of them", "outcome")
         self.unfed_samples = self._counter(
-            "unfed_samples", "Samples that were taken, but came too late for a histogram", "reason"
+            "unfed_samples", "Samples that were taken, but that no histogram took", "reason"
         )
         self.source_errors = self._counter("source_errors", "Failed polls of the metric source", "error")
         self.source_last_success = self._late_gauge(
