@@ -68,6 +68,9 @@ class RecommenderMetrics:
         self.foreign_fields = self._counter(
             "foreign_fields", "Fields left as they are because somebody else owns them", "object"
         )
+        self.events = self._counter(
+            "events", "What was to be told as Kubernetes Events, by what became of it", "outcome"
+        )
         self.workload_errors = self._counter("workload_errors", "Errors of one workload or pod", "stage")
         self.late_passes = self._counter("late_passes", "Passes that took longer than the interval")
         self._pass = Histogram(

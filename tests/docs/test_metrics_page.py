@@ -15,6 +15,7 @@ from metrics_adapter.samples import Drop
 from recommender.checkpoints.errors import CheckpointError
 from recommender.figures.table import WorkloadFigures
 from recommender.metrics import RecommenderMetrics
+from recommender.publishing.events import Outcome as EventOutcome
 from recommender.usage.samples import Outcome
 from vgpu.prometheus import PrometheusError
 from vgpu.telemetry import new_registry, watch_reflectors
@@ -136,6 +137,7 @@ def kinds_of(error: type[T]) -> Iterator[type[T]]:
             values(Label) | {error.outcome for error in kinds_of(LeftAloneError)},
         ),
         ("What the adapter leaves out", values(Drop)),
+        ("What becomes of Events", values(EventOutcome)),
     ],
 )
 def test_every_value_of_a_label_with_few_values_is_explained(heading: str, expected: set[str]) -> None:
