@@ -10,6 +10,9 @@ from vgpu.slices import VgpuSlice
 
 _SWITCHES: Final = {"true": True, "false": False}
 _TARGET_KEYS: Final = (keys.AUTO_SCALE_TARGET_RESOURCE, keys.AUTOSCALE_TARGET)
+_SWITCH_KEYS: Final = (keys.AUTO_RESOURCES, keys.AUTOSCALE, keys.AUTO_REPLICAS)
+CONFIGURING_ANNOTATIONS: Final = (*_SWITCH_KEYS, *_TARGET_KEYS)
+"""The annotations that can change a spec, besides those of the slice."""
 _ALLOWED_TARGETS: Final = "all, tflops, compute, vram and empty"
 
 _Json = dict[str, object]
@@ -39,7 +42,7 @@ def annotation_problems(annotations: Mapping[str, str]) -> tuple[str, ...]:
     """One short sentence for each annotation that configures scaling and cannot be read."""
     switches = [
         f'annotation {key}: {annotations[key]!r} is neither "true" nor "false"'
-        for key in (keys.AUTO_RESOURCES, keys.AUTOSCALE, keys.AUTO_REPLICAS)
+        for key in _SWITCH_KEYS
         if key in annotations and _switch(annotations, key) is None
     ]
     targets = [
