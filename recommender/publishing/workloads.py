@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, Self
 
+import msgspec
 import structlog
 
 from recommender.cluster.owners import OwnerLookup
@@ -18,9 +21,16 @@ from recommender.publishing.applying import (
     owned_object,
 )
 from vgpu.annotations import WORKLOAD_PROFILE
-from vgpu.api import ConfigurationError, annotation_problems, effective_spec, parse_spec
+from vgpu.api import (
+    CONFIGURING_ANNOTATIONS,
+    ConfigurationError,
+    annotation_problems,
+    effective_spec,
+    parse_spec,
+)
 from vgpu.dialects import SliceReading, baseline
 from vgpu.kube.client import KubeClient
+from vgpu.kube.documents import Document
 from vgpu.kube.errors import Conflict, Invalid, KubeError
 from vgpu.kube.objects import CustomObject
 from vgpu.kube.ownership import is_ours
@@ -28,6 +38,10 @@ from vgpu.kube.resources import WORKLOADS
 from vgpu.slices import VgpuSlice
 
 ProfileFinder = Callable[[str, str], CustomObject | None]
+
+# Some kilobytes each.
+_MOST_SPECS: Final = 1024
+_DIGEST_BYTES: Final = 16
 
 logger = structlog.get_logger(__name__)
 
@@ -62,17 +76,34 @@ def desired_spec(pod: TrackedPod, profile: CustomObject | None, *, exists: bool)
         exists: whether the workload is there already.
     """
     reading = baseline(pod.pod)
-    problems = [*reading.problems, *_missing_profile(pod, profile)]
     annotations = pod.pod.metadata.annotations or {}
+    configuring = tuple((key, annotations[key]) for key in CONFIGURING_ANNOTATIONS if key in annotations)
+    asked = _asked_for(reading.slice, configuring, Document(profile.spec) if profile else None)
+    problems = (*reading.problems, *_missing_profile(pod, profile), *asked.problems)
+    return DesiredSpec(None if problems and exists else asked.spec, (*problems, *asked.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedFor:
+    spec: Mapping[str, Any]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+# A hundred thousand workloads are configured in few ways. What is returned is nobody's to change.
+@lru_cache(maxsize=_MOST_SPECS)
+def _asked_for(
+    slice_: VgpuSlice, configuring: tuple[tuple[str, str], ...], profile: Document | None
+) -> _AskedFor:
+    annotations, problems = dict(configuring), list[str]()
     try:
-        spec = effective_spec(annotations, profile.spec if profile else None, reading.slice)
+        spec = effective_spec(annotations, profile, slice_)
         parse_spec(spec)
     except ConfigurationError as error:
-        problems += [f"{problem.path}: {problem.message}" for problem in error.problems]
-        spec = effective_spec(annotations, None, reading.slice)
+        problems = [f"{problem.path}: {problem.message}" for problem in error.problems]
+        spec = effective_spec(annotations, None, slice_)
     # A switch that cannot be read counts as not given: worth telling, but nothing to stop at.
-    notes = annotation_problems(annotations)
-    return DesiredSpec(None if problems and exists else spec, (*problems, *notes))
+    return _AskedFor(spec, tuple(problems), annotation_problems(annotations))
 
 
 def _missing_profile(pod: TrackedPod, profile: CustomObject | None) -> list[str]:
@@ -93,6 +124,22 @@ def _holds_slice(spec: Mapping[str, Any]) -> bool:
     except ConfigurationError:
         return True
     return read.resources != VgpuSlice()
+
+
+def _digest(content: object) -> bytes:
+    return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=_DIGEST_BYTES).digest()
+
+
+class _Asked(NamedTuple):
+    """What was asked of kube-apiserver, in short: bodies of a hundred thousand workloads take much memory."""
+
+    body: bytes
+    resources: bytes
+    refusal: tuple[str, ...]
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], refusal: tuple[str, ...] = ()) -> Self:
+        return cls(_digest(body), _digest(body["spec"].get("resources")), refusal)
 
 
 class WorkloadKeeper:
@@ -122,7 +169,7 @@ class WorkloadKeeper:
         self._find_profile = find_profile
         self._metrics = metrics
         # What was asked of kube-apiserver last, and its refusal if it refused: neither is asked twice.
-        self._asked: dict[WorkloadKey, tuple[Mapping[str, Any], tuple[str, ...]]] = {}
+        self._asked: dict[WorkloadKey, _Asked] = {}
 
     async def keep(self, pod: TrackedPod, live: CustomObject | None) -> tuple[str, ...]:
         """Bring the workload of a pod in step with the pod's template and profile.
@@ -161,19 +208,18 @@ class WorkloadKeeper:
         given = live.spec.get("resources")
         if given == body["spec"]["resources"]:
             # As after a restart: what says the same as the template goes on following it.
-            self._asked[pod.workload] = body, ()
+            self._asked[pod.workload] = _Asked.of(body)
             return ()
         asked = self._asked.get(pod.workload)
-        if _holds_slice(live.spec) and (asked is None or asked[0]["spec"]["resources"] != given):
+        if _holds_slice(live.spec) and (asked is None or asked.resources != _digest(given)):
             return ()
         return await self._ask(pod, body)
 
     async def _ask(self, pod: TrackedPod, body: Mapping[str, Any]) -> tuple[str, ...]:
         asked = self._asked.get(pod.workload)
-        if asked is None or asked[0] != body:
-            asked = body, await self._apply(pod, body)
-            self._asked[pod.workload] = asked
-        return asked[1]
+        if asked is None or asked.body != _digest(body):
+            asked = self._asked[pod.workload] = _Asked.of(body, await self._apply(pod, body))
+        return asked.refusal
 
     async def _apply(self, pod: TrackedPod, body: Mapping[str, Any]) -> tuple[str, ...]:
         """Apply; returns kube-apiserver's refusal where asking again could not help."""
