@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CODE := vgpu recommender webhook metrics_adapter devcluster tests
 ARGS ?=
 PYTEST_ARGS ?=
 
@@ -27,10 +28,12 @@ run: $(STAMP) ## Start everything and tell the story live (ARGS=--once: exit whe
 cluster: $(STAMP) ## Keep a real control plane running and print the KUBECONFIG to export
 	$(BIN)/vgpu-autoscaler cluster $(ARGS)
 
-test: check unit e2e ## Run check, unit and end-to-end tests
+test: export HYPOTHESIS_PROFILE ?= thorough
+test: check unit e2e ## Run check, unit with many more examples, and end-to-end tests
 
+# Bytecode is kept in any case: pytest rewrites the assertions of all tests, which takes many seconds.
 unit: $(STAMP) ## Run the unit tests (no cluster, under a minute)
-	$(BIN)/pytest -m "not e2e" --numprocesses auto $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --ignore tests/e2e --numprocesses auto --dist loadgroup $(PYTEST_ARGS)
 
 e2e: $(STAMP) ## Run the end-to-end tests on a real control plane
 	$(BIN)/vgpu-autoscaler cluster --build-only
@@ -59,3 +62,4 @@ lock: $(STAMP) ## Renew requirements.lock (needs uv on the PATH)
 
 clean: ## Remove the virtual environment and tool caches (not the compiled control plane)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,9 +1,5 @@
 """What all tests share."""
 
-from hypothesis import settings
+from tests.support.examples import load_profile
 
-# The suite runs on busy machines, and a slow example is no wrong one.
-settings.register_profile(
-    "no deadline", parent=settings.get_profile(settings.get_current_profile_name()), deadline=None
-)
-settings.load_profile("no deadline")
+load_profile()

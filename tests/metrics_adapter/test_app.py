@@ -21,6 +21,7 @@ from metrics_adapter.discovery import AGGREGATED_TYPE
 from metrics_adapter.metrics import AdapterMetrics
 from metrics_adapter.snapshot import Snapshot
 from tests.support.adapter import NOW, front_proxy_ca, plain_client, proxy_client, table_with
+from tests.support.examples import examples
 from vgpu.authority import Authority
 from vgpu.certificates import issue_serving_pair, server_context
 from vgpu.serving import HttpsServer
@@ -305,7 +306,7 @@ _queries = st.dictionaries(
 
 
 @given(requests=st.lists(st.tuples(st.lists(_segments, max_size=6), _queries), min_size=20, max_size=20))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_path_and_no_query_is_an_internal_error(
     tmp_path: Path, requests: list[tuple[list[str], dict[str, str]]]
 ) -> None:

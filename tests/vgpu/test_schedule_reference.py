@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.cron import Fields, Minute, activity, latest, minutes, utc
+from tests.support.examples import examples
 from vgpu.schedule import Rule, ScheduleError, is_active, next_transition, validate_rule
 
 # Days in whose middle the clocks change: by an hour, by half an hour (Lord Howe), and at midnight (Beirut).
@@ -66,7 +67,7 @@ def valid(rule: Rule) -> Rule:
 
 @pytest.mark.parametrize(("zone", "day"), CLOCK_CHANGES)
 @given(start=clock_fields, end=clock_fields, offsets=st.sets(st.integers(0, OBSERVED - 1), min_size=20))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.too_slow])
 def test_a_rule_is_what_going_minute_by_minute_finds(
     zone: str, day: datetime, start: Fields, end: Fields, offsets: set[int]
 ) -> None:
@@ -99,7 +100,7 @@ def test_a_rule_is_what_going_minute_by_minute_finds(
     now=st.datetimes(min_value=datetime(2023, 1, 1), max_value=datetime(2030, 1, 1)),  # noqa: DTZ001 - read as UTC
 )
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=examples(80), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 def test_rules_of_days_and_months_follow_the_calendar(start: Fields, end: Fields, now: datetime) -> None:
     """Guarantee: month ends, leap days and turns of the year are where the calendar has them."""
@@ -112,7 +113,7 @@ def test_rules_of_days_and_months_follow_the_calendar(start: Fields, end: Fields
 
 
 @given(st.text(alphabet="0123456789*/,-?LWRHlw#@ adefhijmnoprstuvCRON_TZ=:/", max_size=30))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_any_text_is_a_schedule_or_a_schedule_error(text: str) -> None:
     for expression in (text, f"{text} * * * *", f"0 0 {text} * *", f"0 0 * * {text}", f"0 0 * {text} *"):
         try:

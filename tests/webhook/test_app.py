@@ -28,6 +28,7 @@ from tests.support.admission import (
     web,
 )
 from tests.support.builders import Json
+from tests.support.examples import examples
 from vgpu.certificates import ServingPair, issue_serving_pair, server_context
 from vgpu.serving import HttpsServer
 from webhook import app as webhook_app
@@ -224,7 +225,7 @@ async def test_admissions_are_counted_by_outcome_and_dialect(pair: ServingPair) 
         st.binary(max_size=200) | st.text().map(lambda text: json.dumps(review(text)).encode()), max_size=20
     )
 )
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_body_is_answered_with_a_server_error(pair: ServingPair, bodies: list[bytes]) -> None:
     async def statuses() -> set[int]:
         async with served(pair) as client:

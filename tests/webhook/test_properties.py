@@ -30,6 +30,7 @@ from tests.support.builders import (
     struct,
     workload,
 )
+from tests.support.examples import examples
 from vgpu import annotations as keys
 from vgpu.capacity import Card
 from vgpu.dialects import baseline
@@ -159,7 +160,7 @@ def annotations_of(obj: Json) -> dict[str, str]:
 
 
 @given(subject=pods(), cluster=clusters(), days=st.integers(0, 1))
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.too_slow])
 def test_any_pod_in_any_cluster(subject: Json, cluster: FixedLookups, days: int) -> None:
     """The patch applies, only our keys differ, a second pass changes nothing, and what changed is valid."""
     now = NOON + days * 86_400

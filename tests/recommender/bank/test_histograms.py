@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from recommender.bank.buckets import TFLOPS, Buckets
 from recommender.bank.histograms import HistogramBank
 from recommender.bank.kernels import Kernels
-from tests.support.kernels import KERNELS, kernels_named
+from tests.support.examples import examples
+from tests.support.kernels import EACH, kernels_named
 from tests.support.reference_histogram import LinearBuckets, ReferenceHistogram, inside
 
 HOUR = 3600.0
@@ -28,7 +29,7 @@ class Sample(NamedTuple):
     time: float
 
 
-@pytest.fixture(params=KERNELS, scope="module")
+@pytest.fixture(params=EACH, scope="module")
 def kernels(request: pytest.FixtureRequest) -> Kernels:
     return kernels_named(request.param)
 
@@ -226,7 +227,7 @@ def test_a_bank_that_cannot_work_is_refused(
 # Guarantees
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.lists(st.lists(a_sample(), max_size=25), max_size=4), st.floats(0, 10))
 def test_the_bank_equals_the_reference(kernels: Kernels, batches: list[list[Sample]], days: float) -> None:
     """Any samples in any batches, the reference moved in between: percentiles are the same, but for ties."""
@@ -241,7 +242,7 @@ def test_the_bank_equals_the_reference(kernels: Kernels, batches: list[list[Samp
         assert all(reference.agrees(p, answer) for p, answer in zip(FRACTIONS, answers, strict=True))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.lists(a_sample(), max_size=30), st.lists(a_sample(), min_size=1, max_size=30))
 def test_subtracting_leaves_what_was_there_before(
     kernels: Kernels, before: list[Sample], samples: list[Sample]
@@ -271,7 +272,7 @@ def test_subtracting_one_bucket_twice_in_a_call_never_goes_below_zero(kernels: K
     assert bank.totals([0]).tolist() == [0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.lists(a_sample(rows=1), min_size=1, max_size=40), st.lists(st.floats(-0.5, 1.5), min_size=2))
 def test_percentiles_rise_with_p_and_are_ends_of_buckets_that_hold_samples(
     kernels: Kernels, samples: list[Sample], fractions: list[float]
@@ -292,7 +293,7 @@ def test_a_half_life_halves_the_say_of_a_sample(half_lives: float, weight: float
     assert newer == pytest.approx(2 * older, rel=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.lists(a_sample(rows=1, days=200), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_the_order_of_samples_does_not_matter(
     kernels: Kernels, samples: list[Sample], order: random.Random
@@ -308,7 +309,7 @@ def test_the_order_of_samples_does_not_matter(
     assert shuffled.weights(0) == pytest.approx(forwards.weights(0), rel=1e-5, abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.lists(a_sample(rows=2), max_size=30), st.integers(-5, 5))
 def test_merging_equals_adding_everything_to_one(samples: list[Sample], days_apart: int) -> None:
     """Down to float precision, whichever bank has the newer reference."""
@@ -399,7 +400,7 @@ def test_the_weights_given_are_a_copy() -> None:
     assert bank.totals([0]).tolist() == [0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.lists(a_sample(), max_size=30), st.integers(0, 12))
 def test_rows_that_are_loaded_are_what_they_were(samples: list[Sample], days: int) -> None:
     """To the last bit where whole half-lives lie between, whichever bank's reference is the newer."""

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from recommender.bank.buckets import TFLOPS, VRAM, ExponentialBuckets
 from recommender.bank.kernels import Decay, NumpyKernels, Samples, best_kernels
-from tests.support.kernels import KERNELS, kernels_named
+from tests.support.examples import examples
+from tests.support.kernels import KERNELS, compiled_once, kernels_named
+
+pytestmark = compiled_once
 
 EPSILON = 1e-4
 WIDTH = 32
@@ -22,7 +25,7 @@ _WEIGHTS = st.one_of(st.just(0.0), st.sampled_from([2.0**-14, 2.0**-13, 2.0**-20
 _ROWS = st.lists(st.lists(_WEIGHTS, min_size=WIDTH, max_size=WIDTH), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(_ROWS, st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=4))
 def test_both_kernels_answer_the_same_percentiles(weights: list[list[float]], fractions: list[float]) -> None:
     """Rows of which much, little or nothing reaches epsilon; 2^-14 is below it and 2^-13 above."""
@@ -95,8 +98,13 @@ def test_one_amount_may_be_given_for_all_cells(name: str) -> None:
     assert table.tolist() == [0, 1, 0, 0.5]
 
 
-def test_compiled_kernels_are_the_best_and_tell_the_version_of_their_compiler() -> None:
-    assert best_kernels().name.startswith("numba ")
+def test_compiled_kernels_are_the_best_and_tell_the_version_of_their_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled = kernels_named("numba")
+    monkeypatch.setattr("recommender.bank.kernels_compiled.CompiledKernels", lambda: compiled)
+    assert best_kernels() is compiled
+    assert compiled.name.startswith("numba ")
 
 
 def test_without_numba_numpy_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

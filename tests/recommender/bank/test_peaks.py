@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from recommender.bank.buckets import VRAM
 from recommender.bank.histograms import HistogramBank
 from recommender.bank.peaks import PeakWindows
+from tests.support.examples import examples
 from tests.support.reference_histogram import ReferenceHistogram, inside
 from tests.support.reference_peaks import PeakSample, ReferencePeaks
 
@@ -175,7 +176,7 @@ _SAMPLES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(_SAMPLES, st.randoms(use_true_random=False), st.integers(1, 7))
 def test_samples_in_any_order_and_batches_leave_one_peak_for_each_worker_and_window(
     samples: list[tuple[str, int, int]], order: random.Random, size: int
@@ -316,7 +317,7 @@ _BATCH = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.lists(_BATCH, max_size=6), st.integers(1, 4))
 def test_windows_equal_the_slow_and_obvious_ones(
     batches: list[tuple[tuple[int, ...], list[tuple[int, float, int]], str, bool]], depth: int

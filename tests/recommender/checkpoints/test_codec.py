@@ -25,6 +25,7 @@ from recommender.checkpoints.snapshot import OpenPeaks, PendingBackfill, Snapsho
 from recommender.keys import WorkloadKey
 from recommender.leadership.shards import Shard
 from tests.recommender.checkpoints.making import NOW, random_snapshot
+from tests.support.examples import examples
 
 PART = 750 * 1024
 SMALL_PART = 4 * 1024
@@ -81,7 +82,7 @@ def test_it_is_told_whose_and_which_checkpoint_it_is() -> None:
     assert (document.shard, document.generation) == (Shard(1, 3), 7)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(keys, min_size=4, max_size=4, unique=True), st.lists(times, min_size=4, max_size=4))
 def test_names_and_times_of_every_kind_come_back(found: list[WorkloadKey], when: list[float]) -> None:
     whole = random_snapshot(4)
@@ -283,7 +284,7 @@ def test_columns_that_say_that_they_unpack_to_far_too_much_are_refused() -> None
         decode([forged(lambda contents: contents.update(columns=columns), bomb)])
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.data())
 def test_columns_that_are_mixed_up_never_raise_anything_else(data: st.DataObject) -> None:
     def change(contents: dict[str, object]) -> None:

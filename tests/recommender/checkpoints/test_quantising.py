@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recommender.bank.percentiles import WeightArray
 from recommender.checkpoints.quantising import BITS, quantised, restored
 from tests.recommender.checkpoints.making import random_snapshot
+from tests.support.examples import examples
 
 COUNT = 24
 EPSILON = np.float32(1e-4)
@@ -79,7 +80,7 @@ def is_tie(row: WeightArray, fraction: Fraction) -> bool:
     return any(abs(reached - before - fraction * sums[-1]) <= 3 * slack(row) for reached in sums)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(histograms)
 def test_every_running_sum_stays_within_half_a_unit_of_the_total(weights: WeightArray) -> None:
     for before, after in zip(weights, there_and_back(weights), strict=True):
@@ -88,13 +89,13 @@ def test_every_running_sum_stays_within_half_a_unit_of_the_total(weights: Weight
             assert abs(old - new) <= allowed
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(histograms)
 def test_a_bucket_counts_afterwards_if_and_only_if_it_did_before(weights: WeightArray) -> None:
     np.testing.assert_array_equal(there_and_back(weights) >= EPSILON, weights >= EPSILON)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(histograms, st.fractions(-1, 2) | st.sampled_from([Fraction(p, 100) for p in (0, 50, 90, 95, 100)]))
 def test_no_percentile_moves_but_for_ties(weights: WeightArray, fraction: Fraction) -> None:
     for before, after in zip(weights, there_and_back(weights), strict=True):
@@ -112,7 +113,7 @@ def test_no_usual_percentile_of_thousands_of_workloads_moves() -> None:
             np.testing.assert_array_equal(*found)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(histograms)
 def test_what_was_rounded_once_is_not_rounded_further(weights: WeightArray) -> None:
     once = there_and_back(weights)

@@ -19,6 +19,7 @@ from recommender.histories.estimators import Estimate
 from recommender.histories.preallocation import holds
 from recommender.keys import WorkloadKey
 from tests.support import builders
+from tests.support.examples import examples
 from tests.support.using import GIB, NOW, OTHER, WEB
 from vgpu.kube.objects import CustomObject
 from vgpu.slices import Amounts, Resource
@@ -222,7 +223,7 @@ def test_confidence_is_written_when_it_shows_and_not_looked_at_before(confidence
         assert subject.picks(replace(INSIDE, confidence=confidence * factor), later)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.floats(1e-6, 1e9), st.floats(0.98, 1.02))
 def test_no_confidence_that_would_show_otherwise_is_missed(confidence: float, factor: float) -> None:
     subject = cluster().settled(replace(INSIDE, confidence=confidence))
@@ -477,7 +478,7 @@ SLICES = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(walk=walks(), config=CONFIGS, rules=RULES, slice_json=SLICES)
 def test_what_is_not_picked_would_neither_decide_anything_nor_write_anything(
     walk: list[tuple[float, Said]], config: dict[str, Any], rules: list[Any], slice_json: dict[str, Any]
@@ -498,7 +499,7 @@ def test_what_is_not_picked_would_neither_decide_anything_nor_write_anything(
         assert patch is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(amounts(), amounts(), CONFIGS, RULES, SLICES)
 def test_usage_that_stands_still_is_left_in_peace_after_a_few_passes(
     tflops: tuple[float, float, float],

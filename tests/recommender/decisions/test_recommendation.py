@@ -24,6 +24,7 @@ from tests.support.deciding import (
     tflops,
     vram,
 )
+from tests.support.examples import examples
 from vgpu.api import AutoSetResources
 from vgpu.quantities import INT64_MAX
 from vgpu.schedule import Rule
@@ -384,7 +385,7 @@ PUBLISHED = st.builds(
 CAP = st.builds(Amounts, st.none() | AMOUNT, st.none() | AMOUNT)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(
     estimates=ESTIMATES,
     config=configurations(),
@@ -415,7 +416,7 @@ def test_whatever_is_configured_a_decision_fits_its_limit_and_64_bits_and_no_mor
         assert request is None or limit is None or request <= limit
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(
     ESTIMATES,
     configurations(),
@@ -466,7 +467,7 @@ def test_a_decision_settles(
     assert not third.changed
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(estimates=ESTIMATES, config=configurations(), baseline=slices(), published=PUBLISHED, cap=CAP)
 def test_a_limit_keeps_the_ratio_of_the_baseline_unless_the_card_or_64_bits_cut_it(
     estimates: dict[Resource, Estimate],

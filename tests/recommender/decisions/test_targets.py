@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from recommender.decisions.targets import Proposal, Reduction, capped, describe, pair, propose
 from tests.support.deciding import AMOUNT, configurations, ordered, slices
+from tests.support.examples import examples
 from vgpu.api import AutoSetResources
 from vgpu.quantities import INT64_MAX
 from vgpu.slices import Amounts, Resource, VgpuSlice
@@ -126,7 +127,7 @@ def test_the_ratio_of_a_share_is_rounded_not_truncated() -> None:
 # Guarantees
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.sampled_from(Resource), st.integers(-1, 10**18), configurations(), ordered(), ordered())
 def test_the_limits_that_a_user_set_apply_in_the_documented_order(
     resource: Resource, target: int, config: AutoSetResources, tflops: tuple[int, int], vram: tuple[int, int]

@@ -9,6 +9,7 @@ from recommender.checkpoints.snapshot import PendingBackfill
 from recommender.histories.estimation import NO_EVIDENCE
 from recommender.histories.histories import Fed, Histories
 from recommender.keys import WorkloadKey
+from tests.support.examples import examples
 from tests.support.using import DAY, GIB, NOW, OTHER, WEB, Taken, minutes, tracked, usage
 from vgpu.api import AutoSetResources
 from vgpu.slices import Resource
@@ -151,7 +152,7 @@ def test_the_past_counts_for_those_it_was_read_for_only() -> None:
     assert found.first.tolist() == [NOW - 600, NOW]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.permutations(range(6)), st.integers(1, 5))
 def test_the_order_in_which_samples_come_does_not_matter(order: list[int], polls: int) -> None:
     """Up to the rounding of float32: no percentile of these moves by it."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recommender.leadership.leases import LABELS, LeaseTiming, lease_name
 from recommender.leadership.shards import Shard
 from tests.support.contending import NAMESPACE, Contender, ContentionRig, Json
+from tests.support.examples import examples
 from tests.support.kube_in_memory import Trouble
 from vgpu.kube.resources import LEASES
 from vgpu.kube.transport import Call
@@ -101,7 +102,7 @@ SHARDS = st.lists(st.sampled_from([*WHOLE, *HALVES, *THIRDS]), min_size=2, max_s
     share=st.sampled_from([0.0, 0.1, 0.4]),
     patient=st.booleans(),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 def test_at_no_moment_two_hold_what_only_one_may(
     seed: int, shards: list[Shard], share: float, patient: bool
 ) -> None:
@@ -120,7 +121,7 @@ def test_at_no_moment_two_hold_what_only_one_may(
 
 
 @given(seed=st.integers(0, 2**32), shards=SHARDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 def test_of_several_divisions_that_begin_together_one_comes_to_lead(seed: int, shards: list[Shard]) -> None:
     rig = ContentionRig(seed)
     watch = Watch(rig)

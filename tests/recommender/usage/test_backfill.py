@@ -9,6 +9,7 @@ from recommender.cluster.pods import TrackedPod
 from recommender.keys import WorkloadKey
 from recommender.usage.backfill import Backfill
 from recommender.usage.reading import MOST_PODS, BulkReader, Usage
+from tests.support.examples import examples
 from tests.support.fake_prometheus import FakePrometheus
 from tests.support.usage import NOW, Pods, cards, tracked
 from vgpu.prometheus import (
@@ -342,7 +343,7 @@ async def test_a_workload_that_goes_while_its_past_is_read_does_not_come_back() 
     assert chunk[1] == {OTHER}
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     hours=st.dictionaries(st.sampled_from(["web", "other"]), st.floats(0, 2), min_size=1),
     created=st.floats(NOW - 3 * HOUR, NOW + HOUR),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tenacity import wait_fixed, wait_random
 
 from tests.support.builders import node, pod
+from tests.support.examples import examples
 from tests.support.fake_kube import FakeKube
 from tests.support.waiting import until
 from vgpu.annotations import GATE_SELECTOR
@@ -396,7 +397,7 @@ def take_step(fake: FakeKube, action: str, index: int, value: int) -> None:
         fake.fail("/pods", code=value)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, max_size=25))
 async def test_the_store_ends_up_as_the_server_has_it(steps: list[tuple[str, int, int]]) -> None:
     """For all sequences of changes, cut watches, forgotten history and failing requests.
