@@ -11,6 +11,7 @@ import pytest
 
 from devcluster.errors import ChildDied, ChildNotReady, ChildOutOfSpace, PortTaken
 from devcluster.processes import Child, Ready, Supervisor
+from tests.support.waiting import until
 
 FOREVER = ["sleep", "300"]
 
@@ -32,6 +33,14 @@ def there(path: Path) -> Ready:
         return path.exists()  # noqa: ASYNC240 - one look, no waiting
 
     return probe
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process is no more, or waits only for somebody to ask how it ended."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 async def test_a_child_writes_its_output_and_errors_to_its_log(
@@ -131,7 +140,8 @@ async def test_what_a_child_started_ends_with_it(supervisor: Supervisor, tmp_pat
     child = await supervisor.start("parent", shell(script), ready=there(tmp_path / "pid"))
     grandchild = psutil.Process(int((tmp_path / "pid").read_text()))
     await supervisor.stop(child)
-    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+    # It was sent its signal with the child, and dies of it whenever the kernel lets it run.
+    await until(lambda: ended(grandchild), timeout=10, what="the grandchild has ended")
 
 
 async def test_leaving_stops_the_children_in_reverse_order(tmp_path: Path) -> None:
