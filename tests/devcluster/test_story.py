@@ -6,11 +6,13 @@ import io
 import pytest
 from rich.console import Console
 
+from devcluster import story
 from devcluster.demo import RULE_LEAD, rule_window
 from devcluster.story import Narrator, NotYet, StoryFailed, until
 
 
-async def test_a_step_returns_the_fact_it_waited_for() -> None:
+async def test_a_step_returns_the_fact_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(story, "POLL", 0.01)
     answers: list[str | NotYet] = [NotYet("nothing"), NotYet("nothing"), "the fact"]
 
     async def look() -> str | NotYet:

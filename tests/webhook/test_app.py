@@ -72,7 +72,9 @@ def trusting(pair: ServingPair) -> ssl.SSLContext:
 async def served(pair: ServingPair, lookups: FixedLookups | None = None) -> AsyncIterator[Served]:
     metrics = WebhookMetrics(CollectorRegistry())
     app = build_app(lookups=lookups or FixedLookups(), metrics=metrics, clock=lambda: NOON)
-    server = HttpsServer(app, host="127.0.0.1", port=0, ssl_context=server_context(pair), shutdown_timeout=1)
+    server = HttpsServer(
+        app, host="127.0.0.1", port=0, ssl_context=server_context(pair), shutdown_timeout=0.1
+    )
     connector = aiohttp.TCPConnector(ssl=trusting(pair))
     async with (
         server,

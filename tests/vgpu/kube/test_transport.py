@@ -2,9 +2,11 @@ import asyncio
 import time
 
 import pytest
+from tenacity import wait_none
 
 from tests.support.builders import pod, workload
 from tests.support.fake_kube import FakeKube
+from vgpu.kube import transport
 from vgpu.kube.errors import (
     ApiUnreachable,
     Forbidden,
@@ -14,6 +16,12 @@ from vgpu.kube.errors import (
 )
 from vgpu.kube.objects import Pod
 from vgpu.kube.resources import PODS, WORKLOADS
+
+
+@pytest.fixture(autouse=True)
+def _no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a server asks for is waited."""
+    monkeypatch.setattr(transport, "_backoff", wait_none())
 
 
 async def test_an_idempotent_request_is_repeated_after_a_server_failure() -> None:

@@ -84,6 +84,7 @@ async def test_an_event_of_megabytes_arrives_whole() -> None:
 
 async def test_the_server_is_told_when_to_end_the_watch() -> None:
     async with FakeKube() as fake, fake.client() as client:
+        fake.watch_seconds = 0.05
         stream = client.watch(PODS, type=Pod, resource_version=str(fake.store.revision), timeout=1.0)
         async with asyncio.timeout(5), aclosing(stream):
             types = {event.type async for event in stream}
