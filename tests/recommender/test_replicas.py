@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from recommender.bank.kernels import NumpyKernels
 from recommender.engine import Engine
 from recommender.keys import WorkloadKey
 from recommender.leadership.shards import Shard
@@ -75,6 +76,7 @@ async def replica(rig: Rig, **more: Any) -> AsyncIterator[Replica]:
                 source=source,
                 preset=TENSORFUSION,
                 timing=Timing(interval=settings.interval, settle=settings.settle, clock=rig.clock),
+                kernels=NumpyKernels(),
             )
         )
         try:
