@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from recommender.cluster.failures import in_parallel
-from recommender.cluster.owners import OWNER_KINDS
+from recommender.cluster.owners import LISTED_KINDS, OWNER_KINDS
 from recommender.errors import MissingNamespace, MissingPermissions
 from recommender.settings import RecommenderSettings
 from vgpu.kube.client import KubeClient
@@ -27,6 +29,8 @@ from vgpu.kube.resources import (
 ACCESS_REVIEWS: Final = ResourceType(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
 )
+logger = structlog.get_logger(__name__)
+
 _FOLLOW: Final = ("list", "watch")
 _KEEP: Final = ("get", "list", "create", "update", "delete")
 
@@ -62,6 +66,10 @@ def needed(settings: RecommenderSettings, *, gpus: bool) -> Iterator[Permission]
         yield from (Permission(resource, verb, namespace=settings.namespace) for verb in _KEEP)
 
 
+WISHED: Final = tuple(Permission(kind, "list") for kind in LISTED_KINDS)
+"""What the recommender can do without: a start takes longer while owners of pods are read one by one."""
+
+
 def kept(settings: RecommenderSettings) -> list[ResourceType]:
     """The types of objects of its own that the recommender keeps in the product's namespace."""
     leases = [LEASES] if settings.leader_election else []
@@ -71,7 +79,9 @@ def kept(settings: RecommenderSettings) -> list[ResourceType]:
 async def require_permissions(
     client: KubeClient, settings: RecommenderSettings, *, gpus: bool = False
 ) -> None:
-    """Make sure that the namespace is there, where one is needed, and that everything is allowed.
+    """Make sure that the namespace is there, where one is needed, and that everything needed is allowed.
+
+    What is only wished for, and not allowed, is logged.
 
     Args:
         client: the connection to kube-apiserver.
@@ -92,8 +102,10 @@ async def require_permissions(
             missing.add(permission)
 
     asked = list(needed(settings, gpus=gpus))
-    await in_parallel(ask, asked)
-    if missing:
+    await in_parallel(ask, [*asked, *WISHED])
+    if unmet := [str(each) for each in WISHED if each in missing]:
+        logger.warning("owners of pods are looked up one by one: listing them is not allowed", missing=unmet)
+    if not missing.isdisjoint(asked):
         raise MissingPermissions(tuple(str(each) for each in asked if each in missing))
 
 

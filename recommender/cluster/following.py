@@ -46,8 +46,10 @@ class PodFollower:
 
     async def follow(self, names: Iterable[tuple[str, str]]) -> Followed:
         """Take in the pods of these namespaces and names, as they are now."""
-        followed = Followed()
-        await in_parallel(partial(self._follow_one, followed=followed), names)
+        followed, names = Followed(), tuple(names)
+        there = (pod for name in names if (pod := self._cluster.pods.get(*name)) is not None)
+        async with self._pods.expecting(there):
+            await in_parallel(partial(self._follow_one, followed=followed), names)
         return followed
 
     async def _follow_one(self, name: tuple[str, str], *, followed: Followed) -> None:

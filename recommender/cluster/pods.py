@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from recommender.cluster.owners import OwnerLookup
@@ -83,6 +84,11 @@ class PodIndex:
         self._others: dict[tuple[str, str], TrackedPod] = {}
         self._by_workload: defaultdict[WorkloadKey, dict[tuple[str, str], TrackedPod]] = defaultdict(dict)
         self._gone: dict[tuple[str, str], str] = {}
+
+    def expecting(self, pods: Iterable[Pod]) -> AbstractAsyncContextManager[None]:
+        """Look up at once who owns these pods, if they are many; to be held open while they are tracked."""
+        controllers = ((pod.metadata.namespace, controller_of(pod.metadata)) for pod in pods)
+        return self._owners.expecting((namespace, owner) for namespace, owner in controllers if owner)
 
     async def track(self, pod: Pod) -> TrackedPod | None:
         """Take in a new or changed pod; None when it is one to leave alone, or of another shard.

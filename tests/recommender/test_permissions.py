@@ -2,9 +2,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from recommender.errors import MissingNamespace, MissingPermissions
-from recommender.permissions import ACCESS_REVIEWS, needed, require_permissions
+from recommender.permissions import ACCESS_REVIEWS, WISHED, needed, require_permissions
 from recommender.settings import RecommenderSettings
 from tests.support.fake_kube import FakeKube
 from tests.support.kube_http import Request
@@ -47,7 +48,7 @@ async def test_all_that_is_needed_is_asked_for_once(kube: FakeKube) -> None:
     async with kube.client() as client:
         await require_permissions(client, settings())
     told = {f"{each['verb']} {each['resource']}/{each['subresource']} {each['namespace']}" for each in asked}
-    assert len(asked) == len(told) == len(set(needed(settings(), gpus=False)))
+    assert len(asked) == len(told) == len({*needed(settings(), gpus=False), *WISHED})
     assert {"watch pods/ ", "patch tensorfusionworkloads/status ", "update leases/ vgpu-autoscaler"} <= told
 
 
@@ -61,6 +62,14 @@ async def test_all_that_is_missing_is_named_with_its_namespace(kube: FakeKube) -
             await require_permissions(client, settings())
     assert "list pods, update leases.coordination.k8s.io in namespace vgpu-autoscaler;" in str(raised.value)
     assert raised.value.exit_code is ExitCode.CLUSTER
+
+
+async def test_what_is_only_wished_for_is_told_where_it_is_missing_and_stops_nobody(kube: FakeKube) -> None:
+    allow(kube, lambda wanted: (wanted["verb"], wanted["resource"]) != ("list", "replicasets"))
+    async with kube.client() as client:
+        with capture_logs() as logs:
+            await require_permissions(client, settings())
+    assert [(each["log_level"], each["missing"]) for each in logs] == [("warning", ["list replicasets.apps"])]
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,11 @@ class KubeClient:
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
+        metadata_only: bool = False,
         page_size: int = 500,
         on_unreadable: Callable[[Unreadable], None] | None = None,
     ) -> Listing[T]:
-        """All objects, and the resource version to watch from.
+        """All objects, and the resource version to watch from; `metadata_only` as in `get`.
 
         Objects that cannot be read are left out, and told to `on_unreadable`; without it, logged.
         """
@@ -123,7 +124,7 @@ class KubeClient:
             "GET",
             resource.path(namespace),
             _selection(label_selector, field_selector),
-            accept=_METADATA_LIST if type is PartialObject else JSON,
+            accept=_METADATA_LIST if metadata_only or type is PartialObject else JSON,
         )
         try:
             listed = await self._list_pages(call, type, page_size)
