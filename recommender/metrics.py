@@ -11,6 +11,7 @@ from vgpu.telemetry import LateGauge
 
 _PREFIX: Final = "vgpu_recommender"
 _PASS_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_SCALER_BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 STAGES: Final = ("observe", "feed", "estimate", "decide", "publish")
 """What a pass does to workloads."""
 _TIMED: Final = (*STAGES, "checkpoint", "backfill")
@@ -29,6 +30,7 @@ class RecommenderMetrics:
         self._source()
         self._checkpoints()
         self._leadership()
+        self._external_scalers()
 
     def watch(
         self, *, workloads: Callable[[], int], pods: Callable[[], int], queue: Callable[[], int]
@@ -133,6 +135,27 @@ class RecommenderMetrics:
         self.lease_failures = self._counter(
             "lease_failures", "Times that the Lease could not be read or renewed"
         )
+
+    def _external_scalers(self) -> None:
+        self.external_scaler_requests = self._counter(
+            "external_scaler_requests", "Times that an external scaler was to be asked", "outcome"
+        )
+        self.external_scaler_duration = Histogram(
+            f"{_PREFIX}_external_scaler_duration_seconds",
+            "How long it took to ask an external scaler",
+            buckets=_SCALER_BUCKETS,
+            registry=self._registry,
+        )
+
+    def external_scaler_asked(self, outcome: str, seconds: float) -> None:
+        """Count an external scaler that was asked, or could not be.
+
+        Args:
+            outcome: the reason that the condition ExternalScalerAvailable gets.
+            seconds: how long it took.
+        """
+        self.external_scaler_requests.labels(outcome).inc()
+        self.external_scaler_duration.observe(seconds)
 
     def checkpoint_loaded(self, *, written: float) -> None:
         """Show when what is gone on from was saved: what came since is lost until the next is complete."""

@@ -22,6 +22,7 @@ from vgpu.kube.resources import (
     NODES,
     PODS,
     PROFILES,
+    SECRETS,
     WORKLOADS,
     ResourceType,
 )
@@ -53,7 +54,7 @@ def needed(settings: RecommenderSettings, *, gpus: bool) -> Iterator[Permission]
     """All that the recommender has to be allowed.
 
     Args:
-        settings: whether it keeps Leases and ConfigMaps, and where.
+        settings: whether it keeps Leases and ConfigMaps, and where, and whether it reads tokens.
         gpus: whether TensorFusion's GPU objects are followed.
     """
     for resource in (PODS, NODES, PROFILES, WORKLOADS, HPAS, *((GPUS,) if gpus else ())):
@@ -62,6 +63,8 @@ def needed(settings: RecommenderSettings, *, gpus: bool) -> Iterator[Permission]
     yield Permission(WORKLOADS, "patch", subresource="status")
     yield from (Permission(HPAS, verb) for verb in ("create", "patch", "delete"))
     yield from (Permission(kind, "get") for kind in OWNER_KINDS)
+    if settings.external_scaler_urls:
+        yield Permission(SECRETS, "get")
     for resource in kept(settings):
         yield from (Permission(resource, verb, namespace=settings.namespace) for verb in _KEEP)
 

@@ -2,9 +2,10 @@
 
 from typing import Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from recommender.external_scaler.addresses import AllowList
 from vgpu.metric_source import MetricSourceSettings
 from vgpu.settings import FilePath, Port, Seconds
 
@@ -85,7 +86,23 @@ class RecommenderSettings(MetricSourceSettings):
     lease_retry: Seconds = Field(2, gt=0, description="How often a Lease is renewed, or tried for")
     shard_count: int = Field(1, ge=1, le=1000, description="Over how many shards the workloads are divided")
     shard_index: int = Field(0, ge=0, description="Which of them this replica serves, from 0")
+    external_scaler_urls: tuple[str, ...] = Field(
+        (), description="Addresses that external scalers may have, and all below them; none: they are off"
+    )
+    external_scaler_concurrency: int = Field(
+        8, ge=1, le=256, description="Requests under way at once to the scalers below one of these addresses"
+    )
+    external_scaler_allow_local: bool = Field(
+        default=False,
+        description="Whether external scalers may be at loopback, link-local and metadata addresses",
+    )
     ops_port: Port = Field(8081, description="Port of /metrics, /healthz and /readyz")
+
+    @field_validator("external_scaler_urls")
+    @classmethod
+    def _can_be_compared(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        AllowList(urls)
+        return urls
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -13,6 +13,7 @@ from recommender.decisions.configurations import Configurations
 from recommender.decisions.verdicts import Judge
 from recommender.engine import Engine, Stages
 from recommender.errors import TermOver, TornHistories
+from recommender.external_scaler.scalers import Scalers
 from recommender.feeding import Feeder, no_past
 from recommender.histories.memory import Memory
 from recommender.histories.restoring import Inheritance
@@ -71,6 +72,7 @@ class Term:
         )
         self._saver = Saver(memory=self._memory, keeper=keeper)
         self._feeder = self._new_feeder(inheritance)
+        self.scalers = self._new_scalers()
         self.engine = self._new_engine()
         self._rhythm = Rhythm(
             self.engine, changes=around.changes, metrics=around.metrics, timing=around.timing
@@ -88,7 +90,9 @@ class Term:
         """
         try:
             await self.begin()
-            await self._rhythm.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._rhythm.run(), name="rhythm")
+                tasks.create_task(self.scalers.asker.run(), name="external scalers")
         finally:
             await self._save_at_last(held)
 
@@ -155,6 +159,18 @@ class Term:
             configurations=self._configurations,
             cap=self._around.cluster.cap,
             newest_pod=lambda key: newest(pods.of(key)),
+            advisor=self.scalers.book,
+        )
+
+    def _new_scalers(self) -> Scalers:
+        around = self._around
+        return Scalers.from_settings(
+            around.settings,
+            client=self._client,
+            find=lambda key: around.cluster.workloads.get(*key),
+            changed=around.changes.estimate,
+            metrics=around.metrics,
+            clock=around.timing.clock,
         )
 
     def _new_observer(self) -> Observer:

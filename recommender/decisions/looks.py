@@ -100,7 +100,8 @@ def _in_step(status: Status, verdict: Verdict, decision: Decision) -> bool:
 def _part(resource: Resource, verdict: Verdict, decision: Decision, status: Status) -> _Part | None:
     ruling, estimate = verdict.preallocation, verdict.estimates.get(resource)
     left_alone = resource is Resource.VRAM and ruling is not None and ruling.holds
-    if verdict.waiting is not None or left_alone:
+    advised = resource in verdict.consultation.advice.resources
+    if verdict.waiting is not None or left_alone or advised:
         return (False, *_NOTHING)
     if estimate is None:
         return (True, *_NOTHING)

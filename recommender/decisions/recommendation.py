@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from recommender.decisions.external import NO_ADVICE, Advice, with_advice
 from recommender.decisions.standing import Published, Standing
 from recommender.decisions.targets import LABELS, Proposal, Reduction, capped, describe, pair, with_proposals
 from recommender.histories.estimators import Estimate
@@ -14,7 +15,14 @@ from vgpu.api import AutoSetResources
 from vgpu.schedule import Rule
 from vgpu.slices import Amounts, Resource, VgpuSlice, format_amount, merge_rule
 
-Reason = Literal["OutOfEstimatedBound", "RuleActive", "RuleInactive", "WithinBounds", "InsufficientSamples"]
+Reason = Literal[
+    "OutOfEstimatedBound",
+    "ExternalScalerRecommended",
+    "RuleActive",
+    "RuleInactive",
+    "WithinBounds",
+    "InsufficientSamples",
+]
 
 _WITHIN: Final = "Requests lie within the estimated bounds"
 _HELD: Final = "Requests stay as they are by updateThreshold, by their configured limits or by the card"
@@ -57,6 +65,7 @@ class _Case:
     current: VgpuSlice
     measured: frozenset[Resource]
     cap: Amounts
+    advice: Advice
 
 
 def waiting_for(
@@ -86,6 +95,7 @@ def decide(
     waiting: str | None,
     rule: Rule | None,
     cap: Amounts,
+    advice: Advice = NO_ADVICE,
 ) -> Decision:
     """Decides what a workload shall request.
 
@@ -97,10 +107,13 @@ def decide(
         waiting: Why it is too early for usage to have a say; estimates then count for nothing.
         rule: The cron rule that is active.
         cap: What a card gives; None or 0 where that is not known.
+        advice: What an external scaler says; it counts in place of the estimates, and whoever waits for usage
+            does not wait for it.
     """
     ended = published.rule is not None and (rule is None or rule.name != published.rule)
-    standing = Standing({} if waiting else estimates, config, baseline, published, ended, rule)
-    case = _Case(standing, standing.current(), standing.measured(), cap)
+    counting = with_advice({} if waiting else estimates, advice)
+    standing = Standing(counting, config, baseline, published, ended, rule)
+    case = _Case(standing, standing.current(), standing.measured(), cap, advice)
     return replace(_decided(case, waiting, rule), compared=_compared(case))
 
 
@@ -110,7 +123,7 @@ def _decided(case: _Case, waiting: str | None, rule: Rule | None) -> Decision:
         return _while_active(case, rule)
     if published.rule is not None:
         return _at_the_end(case, published.rule)
-    if waiting and published.recommendation is None:
+    if waiting and published.recommendation is None and not case.advice.resources:
         return Decision(None, changed=False, reason="InsufficientSamples", message=waiting, rule=None)
     return _by_bounds(case, waiting)
 
@@ -119,11 +132,11 @@ def _by_bounds(case: _Case, waiting: str | None) -> Decision:
     causes = _causes(case)
     proposals = _worthwhile(case, [case.standing.propose(resource) for resource in causes])
     wanted, reductions = _capped(case, with_proposals(case.current, proposals), proposals)
-    told = [
-        cause
+    told = {
+        resource: cause
         for resource, cause in causes.items()
         if resource in reductions or pair(wanted, resource) != pair(case.current, resource)
-    ]
+    }
     changed = wanted != case.standing.before
     decision = Decision(
         recommendation=wanted,
@@ -138,9 +151,21 @@ def _by_bounds(case: _Case, waiting: str | None) -> Decision:
         return decision
     return replace(
         decision,
-        reason="OutOfEstimatedBound" if told else decision.reason,
-        message=_joined(told or [decision.message], reductions),
+        reason=_reason(told, case.advice) or decision.reason,
+        message=_joined([*told.values()] or [decision.message], reductions) + _quoted(told, case.advice),
     )
+
+
+def _reason(told: Iterable[Resource], advice: Advice) -> Reason | None:
+    """Who has moved the recommendation: usage, even if it was not alone, or the external scaler."""
+    moved = frozenset(told)
+    if not moved:
+        return None
+    return "ExternalScalerRecommended" if moved <= advice.resources else "OutOfEstimatedBound"
+
+
+def _quoted(told: Iterable[Resource], advice: Advice) -> str:
+    return f": {advice.reason}" if advice.reason and advice.resources.intersection(told) else ""
 
 
 def _while_active(case: _Case, rule: Rule) -> Decision:
@@ -212,6 +237,8 @@ def _cause(case: _Case, resource: Resource) -> str | None:
     else:
         return None
     shown, limit = format_amount(resource, request), format_amount(resource, amount)
+    if resource in case.advice.resources:
+        return f"{LABELS[resource]} scaled {direction} due to external scaler ({limit})"
     return f"{LABELS[resource]} scaled {direction} due to ({shown}) {bound} ({limit})"
 
 

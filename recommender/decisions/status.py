@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+from recommender.decisions.advising import EXTERNAL_SCALER, SOURCE, scaler_condition
 from recommender.decisions.conditions import Condition, Status, find_condition, merge_conditions
 from recommender.decisions.configurations import rule_to_json
 from recommender.decisions.recommendation import Decision
 from recommender.decisions.verdicts import Verdict
-from recommender.histories.estimation import Estimates
 from recommender.histories.preallocation import VRAM_LEFT_ALONE
 from vgpu.kube.objects import CustomObject
 from vgpu.quantities import QuantityError, parse_quantity
@@ -56,13 +56,18 @@ def wanted_status(
         now: seconds since the epoch.
     """
     wanted = dict(live.status)
-    updates = [*_provided(live.status, verdict), *_preallocated(live.status, verdict), *conditions]
+    updates = [
+        *_provided(live.status, verdict),
+        *_preallocated(live.status, verdict),
+        *(scaler_condition(live.status, verdict.consultation) if verdict.decision is not None else ()),
+        *conditions,
+    ]
     if updates:
         wanted["conditions"] = merge_conditions(live.status.get("conditions") or (), updates, now)
     if verdict.recommendation is not None:
         wanted["recommendation"] = verdict.recommendation.to_json()
     if verdict.decision is not None:
-        wanted["estimation"] = {**_kept(live.status, verdict.decision), **_estimation(verdict.estimates)}
+        wanted["estimation"] = {**_kept(live.status, verdict.decision), **_estimation(verdict)}
         if not wanted["estimation"]:
             del wanted["estimation"]
         wanted.pop("activeCronScalingRule", None)
@@ -114,15 +119,18 @@ def _kept(live: Status, decision: Decision) -> dict[str, Any]:
     return {resource: said for resource, said in written.items() if resource in decision.measured}
 
 
-def _estimation(estimates: Estimates) -> dict[str, Any]:
+def _estimation(verdict: Verdict) -> dict[str, Any]:
+    external = {SOURCE: EXTERNAL_SCALER}
+    advised = verdict.consultation.advice.resources
     return {
         resource.value: {
             "target": format_amount(resource, estimate.target),
             "lowerBound": format_amount(resource, estimate.lower_bound),
             "upperBound": format_amount(resource, estimate.upper_bound),
             "confidence": f"{estimate.confidence:.3g}",
+            **(external if resource in advised else {}),
         }
-        for resource, estimate in estimates.items()
+        for resource, estimate in verdict.estimates.items()
     }
 
 

@@ -1,12 +1,14 @@
 """What is to be done with workloads: their configuration, what usage says, and the decision made of both."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from recommender.cluster.pods import TrackedPod
+from recommender.decisions.advising import NOT_ASKED, Advisor, Consultation, NoAdvisor, without
 from recommender.decisions.conditions import find_condition
 from recommender.decisions.configurations import Configuration, Configurations, rule_in_status
+from recommender.decisions.external import with_advice
 from recommender.decisions.recommendation import Decision, decide, waiting_for
 from recommender.decisions.standing import Published
 from recommender.histories.estimation import NO_EVIDENCE, Estimates, Evidence
@@ -25,13 +27,14 @@ class Verdict:
     Attributes:
         configuration: its configuration now.
         estimates: what its samples say; empty while there are too few of them, and without VRAM while that
-            is left alone.
+            is left alone. What its external scaler recommends stands in place of that.
         decision: what became of it; None when it never had a valid configuration.
         recommendation: what is recommended from now on; None when nothing is yet.
         preallocation: whether its VRAM is taken in advance and so left alone; None when there is nothing to
             say about that.
         waiting: why usage has no say yet; None when it has.
         evidence: what its samples say, whatever became of that.
+        consultation: how things stand with its external scaler.
     """
 
     configuration: Configuration
@@ -41,6 +44,7 @@ class Verdict:
     preallocation: Ruling | None = None
     waiting: str | None = None
     evidence: Evidence = NO_EVIDENCE
+    consultation: Consultation = NOT_ASKED
 
 
 class Judge:
@@ -50,6 +54,7 @@ class Judge:
         configurations: what they are configured to do.
         cap: what a card gives, by the workload's `gpuModel` and what its own slice requests.
         newest_pod: the live pod of a workload that was made last, whose annotations count.
+        advisor: knows what external scalers say.
     """
 
     def __init__(
@@ -58,10 +63,12 @@ class Judge:
         configurations: Configurations,
         cap: Callable[[str | None, Amounts], Amounts],
         newest_pod: Callable[[WorkloadKey], TrackedPod | None],
+        advisor: Advisor | None = None,
     ) -> None:
         self._configurations = configurations
         self._cap = cap
         self._newest_pod = newest_pod
+        self._advisor = NoAdvisor() if advisor is None else advisor
 
     def configure(self, live: CustomObject, now: float) -> Configuration:
         """What a workload is configured to do now."""
@@ -84,11 +91,13 @@ class Judge:
             return Verdict(configuration, evidence.estimates, None, published.recommendation)
         config = spec.auto_scaling_config.auto_set_resources
         waiting = waiting_for(config, samples=evidence.samples, first_sample=evidence.first, now=now)
+        consultation = self._advisor.consult(live, spec, now)
         ruling = self._ruling(live, evidence)
+        left_alone = {Resource.VRAM} if ruling is not None and ruling.holds else ()
         estimates = {} if waiting else dict(evidence.estimates)
-        if ruling is not None and ruling.holds:
-            estimates.pop(Resource.VRAM, None)
-            published = replace(published, measured=published.measured - {Resource.VRAM})
+        for resource in left_alone:
+            estimates.pop(resource, None)
+        published = without(published, left_alone, live.status, consultation)
         decision = decide(
             estimates=estimates,
             config=config,
@@ -97,9 +106,11 @@ class Judge:
             waiting=waiting,
             rule=configuration.rule,
             cap=self._cap(spec.gpu_model, spec.resources.requests),
+            advice=consultation.advice,
         )
         recommendation = decision.recommendation if decision.changed else published.recommendation
-        return Verdict(configuration, estimates, decision, recommendation, ruling, waiting, evidence)
+        told = with_advice(estimates, consultation.advice)
+        return Verdict(configuration, told, decision, recommendation, ruling, waiting, evidence, consultation)
 
     def _ruling(self, live: CustomObject, evidence: Evidence) -> Ruling | None:
         pod = self._newest_pod(key_of(live.metadata))
@@ -121,6 +132,7 @@ class Judge:
     def forget(self, key: WorkloadKey) -> None:
         """Drop a workload that is no more."""
         self._configurations.forget(key)
+        self._advisor.forget(key)
 
 
 def read_published(status: Mapping[str, Any]) -> Published:

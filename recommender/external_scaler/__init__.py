@@ -1,0 +1,1 @@
+"""External scalers: services that are asked for recommendations, where the operator allows it."""
