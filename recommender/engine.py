@@ -1,4 +1,4 @@
-"""The recommender's loop: observe, feed, estimate, decide, publish, checkpoint."""
+"""The recommender's loop: observe, feed, estimate, decide, compare, publish, checkpoint."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from recommender.cluster.changes import Changes
-from recommender.cluster.failures import Failures, in_parallel
+from recommender.cluster.failures import Failures
 from recommender.decisions.attention import Attention
 from recommender.decisions.configurations import Configuration
 from recommender.decisions.verdicts import Judge, Verdict, auto_set_resources
@@ -19,10 +19,27 @@ from recommender.histories.pacing import to_the_end, with_breaks
 from recommender.keys import WorkloadKey, key_of
 from recommender.metrics import RecommenderMetrics
 from recommender.observing import Observed, Observer
+from recommender.publishing.outbox import Outbox
 from recommender.publishing.reporting import Reporter
+from recommender.publishing.urgency import Due
 from recommender.saving import Saver
 from vgpu.api import AutoSetResources
 from vgpu.kube.objects import CustomObject
+
+
+@dataclass(frozen=True, slots=True)
+class ToWrite:
+    """What a workload's status is to be brought in step with.
+
+    Attributes:
+        live: the workload that was judged.
+        verdict: what was found out about it.
+        now: when that was, in seconds since the epoch.
+    """
+
+    live: CustomObject
+    verdict: Verdict
+    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +52,7 @@ class Stages:
     attention: Attention
     judge: Judge
     reporter: Reporter
+    outbox: Outbox[ToWrite]
     figures: WorkloadFigures
     saver: Saver
 
@@ -71,6 +89,7 @@ class Engine:
         self._attention = stages.attention
         self._judge = stages.judge
         self._reporter = stages.reporter
+        self._outbox = stages.outbox
         self._figures = stages.figures
         self._saver = stages.saver
         self._changes = changes
@@ -101,13 +120,26 @@ class Engine:
             await self._memory.configure(await _as_configured(configured))
 
     async def reconcile(self) -> None:
-        """Bring everything that has changed in step."""
+        """Find out about everything that has changed, and hand over what is to be written of it."""
         now = self._clock()
         self._bring_up_what_is_due(now)
         workloads = await self._observe()
         estimated = await self._estimate(workloads, now)
         verdicts = await self._decide(estimated, now)
-        await self._publish(verdicts, now)
+        await self._compare(verdicts, now)
+
+    def unwritten(self) -> int:
+        """Of how many workloads something waits to be written."""
+        return len(self._outbox)
+
+    async def write_next(self) -> None:
+        """Write what is next of what waits to be written, in its turn; waits until there is something."""
+        key, entry = await self._outbox.take()
+        try:
+            with self._metrics.timed("publish"):
+                await self._publish(key, entry)
+        finally:
+            self._outbox.done(key)
 
     async def feed(self) -> None:
         """Read usage up to now; then the workloads that it has news of are to be looked at."""
@@ -177,26 +209,44 @@ class Engine:
                     verdicts.append((live, self._judge.decide(live, configuration, evidence, now)))
         return verdicts
 
-    async def _publish(self, verdicts: Sequence[_Judged], now: float) -> None:
-        with self._metrics.timed("publish"):
-            await in_parallel(partial(self._publish_one, now=now), verdicts)
+    async def _compare(self, verdicts: Sequence[_Judged], now: float) -> None:
+        with self._metrics.timed("compare"):
+            async for live, verdict in with_breaks(verdicts):
+                key = key_of(live.metadata)
+                self._attention.unsettle(key)
+                with self._failures.of_workload("compare", key):
+                    self._compare_one(key, ToWrite(live, verdict, now))
 
-    async def _publish_one(self, judged: _Judged, *, now: float) -> None:
-        live, verdict = judged
-        key = key_of(live.metadata)
-        self._attention.unsettle(key)
-        with self._failures.of_workload("publish", key):
-            in_step = await self._reporter.report(
-                live,
-                verdict,
-                rejudge=partial(self._rejudge, verdict.evidence, now=now),
-                problems=self._observer.problems(key),
-                now=now,
-            )
-            if in_step is not None:
+    def _compare_one(self, key: WorkloadKey, found: ToWrite) -> None:
+        compared = self._reporter.compare(
+            found.live, found.verdict, problems=self._observer.problems(key), now=found.now
+        )
+        if isinstance(compared, Due):
+            self._outbox.put(key, found, urgent=compared.urgent)
+        elif self._outbox.is_being_written(key):
+            self._outbox.put(key, found, urgent=True)  # what is on its way is older than this
+        else:
+            self._outbox.drop(key)
+            with self._failures.of_workload("publish", key):  # no trouble any more, if it was one
                 self._attention.settle(
-                    key, verdict, in_step.status, estimation_written=in_step.estimation_written
+                    key, found.verdict, compared.status, estimation_written=compared.estimation_written
                 )
+
+    async def _publish(self, key: WorkloadKey, entry: ToWrite) -> None:
+        """Write of one workload as it is now; whether it is in step then, the next look at it tells."""
+        known = self._observer.workload(key)
+        if known is None:
+            return  # deleted meanwhile
+        live = self._reporter.latest(known)
+        rejudge = partial(self._rejudge, entry.verdict.evidence, now=entry.now)
+        with self._failures.of_workload("publish", key):
+            await self._reporter.report(
+                live,
+                entry.verdict if live is entry.live else rejudge(live),
+                rejudge=rejudge,
+                problems=self._observer.problems(key),
+                now=entry.now,
+            )
 
     def _rejudge(self, evidence: Evidence, newest: CustomObject, *, now: float) -> Verdict:
         return self._judge.decide(newest, self._judge.configure(newest, now), evidence, now)
@@ -212,6 +262,7 @@ class Engine:
             self._reporter.deleted_hpa(hpa)
         for key in observed.missing:
             self._judge.forget(key)
+            self._outbox.drop(key)
             self._reporter.forget(key)
             self._attention.forget(key)
         for key in observed.retired:

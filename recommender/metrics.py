@@ -12,7 +12,7 @@ from vgpu.telemetry import LateGauge
 _PREFIX: Final = "vgpu_recommender"
 _PASS_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _SCALER_BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
-STAGES: Final = ("observe", "feed", "estimate", "decide", "publish")
+STAGES: Final = ("observe", "feed", "estimate", "decide", "compare", "publish")
 """What a pass does to workloads."""
 _TIMED: Final = (*STAGES, "checkpoint", "backfill")
 
@@ -52,6 +52,7 @@ class RecommenderMetrics:
     def end_term(self) -> None:
         """Show nothing any more that only a leader knows."""
         self.backfill_pending.set_function(lambda: 0)
+        self.unwritten.set_function(lambda: 0)
         for known in (
             self.source_last_success,
             self.source_cursor,
@@ -67,6 +68,9 @@ class RecommenderMetrics:
         self.pods = self._gauge("pods", "Gated pods that belong to a workload")
         self.queue = self._gauge("queue_length", "Pods and workloads that wait to be looked at")
         self.writes = self._counter("writes", "Writes to kube-apiserver", "object", "outcome")
+        self.unwritten = self._gauge(
+            "unwritten_workloads", "Workloads of which something waits to be written"
+        )
         self.foreign_fields = self._counter(
             "foreign_fields", "Fields left as they are because somebody else owns them", "object"
         )

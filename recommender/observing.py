@@ -91,6 +91,10 @@ class Observer:
         found = (self._cluster.workloads.get(*key) for key in self._cluster.own_workloads())
         return [live for live in found if live is not None]
 
+    def workload(self, key: WorkloadKey) -> CustomObject | None:
+        """A workload as it is known now; None where it is gone."""
+        return self._cluster.workloads.get(*key)
+
     def problems(self, key: WorkloadKey) -> tuple[str, ...]:
         """What is wrong with the template or the profile of a workload."""
         return self._problems.get(key, ())

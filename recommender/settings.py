@@ -64,6 +64,9 @@ class RecommenderSettings(MetricSourceSettings):
     workload_metrics: Literal["each", "aggregate"] = Field(
         "each", description="Whether /metrics has series of each workload or only sums over all"
     )
+    status_writes_per_second: float = Field(
+        50, gt=0, le=10_000, description="How many workloads a second are written of at most, in the long run"
+    )
     checkpoint_store: Literal["config_map", "directory", "none"] = Field(
         "config_map", description="Where histories are saved: in ConfigMaps of the namespace, or in files"
     )

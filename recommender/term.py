@@ -23,6 +23,7 @@ from recommender.observing import Observer
 from recommender.pasts import Pasts
 from recommender.publishing.autoscalers import HpaKeeper
 from recommender.publishing.horizontal import HorizontalDefaults
+from recommender.publishing.outbox import Outbox, Pace
 from recommender.publishing.publisher import StatusPublisher
 from recommender.publishing.reporting import Reporter
 from recommender.publishing.workloads import WorkloadKeeper
@@ -64,6 +65,7 @@ class Term:
         self._client = client
         self._inherited = inheritance.keys
         self._configurations = Configurations()
+        self._pace = Pace(around.settings.status_writes_per_second)
         self._memory = Memory(
             inheritance.histories,
             cursor=inheritance.cursor,
@@ -77,6 +79,7 @@ class Term:
         self._rhythm = Rhythm(
             self.engine, changes=around.changes, metrics=around.metrics, timing=around.timing
         )
+        around.metrics.unwritten.set_function(self.engine.unwritten)
         around.metrics.backfill_pending.set_function(lambda: self._feeder.pending)
 
     async def run(self, held: Held) -> None:
@@ -142,6 +145,7 @@ class Term:
             attention=Attention(),
             judge=self._new_judge(),
             reporter=self._new_reporter(),
+            outbox=Outbox(self._pace),
             figures=around.figures,
             saver=self._saver,
         )
@@ -243,7 +247,7 @@ class Term:
             pods=around.pods,
             claims=around.claims,
             hpas=HpaKeeper(client=self._client, metrics=around.metrics),
-            publisher=StatusPublisher(client=self._client, metrics=around.metrics),
+            publisher=StatusPublisher(client=self._client, metrics=around.metrics, turn=self._pace.turn),
             figures=around.figures,
             defaults=HorizontalDefaults(metric=settings.horizontal_metric, target=settings.horizontal_target),
         )

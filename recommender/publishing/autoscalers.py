@@ -48,19 +48,41 @@ class HpaKeeper:
         Raises:
             KubeError: kube-apiserver does not answer, or refuses for now.
         """
-        for unwanted in plan.unwanted:
-            await self._delete(unwanted)
-        if plan.body is None:
-            if live is not None and is_ours(live.metadata):
+        if self.is_due(workload, plan, live):
+            for unwanted in plan.unwanted:
+                await self._delete(unwanted)
+            if plan.body is None and live is not None and is_ours(live.metadata):
                 await self._delete(live)
+            if plan.body is not None and not self._is_asked(workload, plan.body, live):
+                self._asked[hpa_key(workload)] = plan.body, await self._apply(workload, plan.body)
+        return self.refusal(workload, plan, live)
+
+    def is_due(
+        self, workload: WorkloadKey, plan: HorizontalPlan, live: HorizontalPodAutoscaler | None
+    ) -> bool:
+        """Whether there is anything to apply or delete."""
+        if plan.unwanted:
+            return True
+        if plan.body is None:
+            return live is not None and is_ours(live.metadata)
+        return not self._is_asked(workload, plan.body, live)
+
+    def refusal(
+        self, workload: WorkloadKey, plan: HorizontalPlan, live: HorizontalPodAutoscaler | None
+    ) -> str | None:
+        """Why kube-apiserver has refused what is planned, where asking again could not help."""
+        if plan.body is None or (live is not None and is_up_to_date(live.metadata, plan.body)):
             return None
-        if live is not None and is_up_to_date(live.metadata, plan.body):
-            return None
-        name = hpa_key(workload)
-        asked = self._asked.get(name)
-        if asked is None or asked[0] != plan.body:
-            asked = self._asked[name] = plan.body, await self._apply(workload, plan.body)
-        return asked[1]
+        asked = self._asked.get(hpa_key(workload))
+        return asked[1] if asked is not None and asked[0] == plan.body else None
+
+    def _is_asked(
+        self, workload: WorkloadKey, body: Mapping[str, Any], live: HorizontalPodAutoscaler | None
+    ) -> bool:
+        if live is not None and is_up_to_date(live.metadata, body):
+            return True
+        asked = self._asked.get(hpa_key(workload))
+        return asked is not None and asked[0] == body
 
     def forget(self, hpa: WorkloadKey) -> None:
         """Make it possible to create an autoscaler again that was deleted."""

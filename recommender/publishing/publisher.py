@@ -1,6 +1,6 @@
 """Writes status: only what changed, and only over the version that it was decided on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,7 +34,6 @@ class InStep:
 
 
 Compose = Callable[[CustomObject], Mapping[str, Any]]
-
 logger = structlog.get_logger(__name__)
 
 
@@ -44,10 +43,18 @@ class StatusPublisher:
     Args:
         client: where they are patched.
         metrics: counts writes.
+        turn: waits until another write may be made; asked before each that follows a conflict.
     """
 
-    def __init__(self, *, client: KubeClient, metrics: RecommenderMetrics) -> None:
+    def __init__(
+        self,
+        *,
+        client: KubeClient,
+        metrics: RecommenderMetrics,
+        turn: Callable[[], Awaitable[None]],
+    ) -> None:
         self._client = client
+        self._turn = turn
         self._metrics = metrics
         self._estimation_written: dict[WorkloadKey, float] = {}
         self._written: dict[WorkloadKey, CustomObject] = {}
@@ -65,7 +72,19 @@ class StatusPublisher:
         self._written.pop(key, None)
         self._estimation_written.pop(key, None)
 
-    async def publish(self, live: CustomObject, compose: Compose, now: float) -> InStep | None:
+    def compare(
+        self, live: CustomObject, wanted: Mapping[str, Any], now: float
+    ) -> InStep | Mapping[str, Any]:
+        """Hold the status of a workload against the wanted one.
+
+        Returns:
+            The status, where it is in step; the merge patch that is worth a write, where it is not.
+        """
+        written = self._estimation_written.setdefault(key_of(live.metadata), now)
+        patch = status_patch(live.status, wanted, now=now, estimation_written=written)
+        return InStep(live.status, written) if patch is None else patch
+
+    async def publish(self, live: CustomObject, compose: Compose, now: float) -> None:
         """Bring the status of a workload to what `compose` makes of it, if that is worth a write.
 
         Args:
@@ -73,24 +92,14 @@ class StatusPublisher:
             compose: the wanted status; called again with the newest object after a conflict.
             now: seconds since the epoch.
 
-        Returns:
-            The status, where it is in step already; None where something was written.
-
         Raises:
             KubeError: kube-apiserver does not answer, refuses, or has somebody else write faster than we do.
         """
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_random(0.01, 0.1),
-            retry=retry_if_exception_type(Conflict),
-            reraise=True,
-        )
         try:
-            async for attempt in retrying:
-                with attempt:
-                    if attempt.retry_state.attempt_number > 1:
-                        live = await self._read(live)
-                    return await self._write(live, compose(live), now)
+            try:
+                await self._write(live, compose(live), now)
+            except Conflict as conflict:
+                await self._write_over(live, conflict, compose, now)
         except NotFound:
             logger.debug(
                 "workload is gone before its status was written", workload=str(key_of(live.metadata))
@@ -99,18 +108,34 @@ class StatusPublisher:
             outcome = "conflict" if isinstance(error, Conflict) else "failed"
             self._metrics.writes.labels("status", outcome).inc()
             raise
-        return None
+
+    async def _write_over(self, live: CustomObject, conflict: Conflict, compose: Compose, now: float) -> None:
+        """Go on after a first attempt: what makes retries possible costs as much as all the rest."""
+        failures = [conflict]
+
+        async def attempt() -> None:
+            if failures:
+                raise failures.pop()
+            await self._turn()
+            newest = await self._read(live)
+            await self._write(newest, compose(newest), now)
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_random(0.01, 0.1),
+            retry=retry_if_exception_type(Conflict),
+            reraise=True,
+        )
+        await retrying(attempt)
 
     async def _read(self, live: CustomObject) -> CustomObject:
         namespace, name = key_of(live.metadata)
         return await self._client.get(WORKLOADS, name, namespace=namespace, type=CustomObject)
 
-    async def _write(self, live: CustomObject, wanted: Mapping[str, Any], now: float) -> InStep | None:
-        key = key_of(live.metadata)
-        written = self._estimation_written.setdefault(key, now)
-        patch = status_patch(live.status, wanted, now=now, estimation_written=written)
-        if patch is None:
-            return InStep(live.status, written)
+    async def _write(self, live: CustomObject, wanted: Mapping[str, Any], now: float) -> None:
+        key, patch = key_of(live.metadata), self.compare(live, wanted, now)
+        if isinstance(patch, InStep):
+            return
         body = {"metadata": {"resourceVersion": live.metadata.resource_version}, "status": patch}
         stored = await self._client.merge_patch(
             WORKLOADS, key.name, body, namespace=key.namespace, subresource="status"
@@ -120,4 +145,3 @@ class StatusPublisher:
             self._estimation_written[key] = now
         self._metrics.writes.labels("status", "written").inc()
         logger.info("status written", workload=str(key), fields=sorted(patch))
-        return None

@@ -27,6 +27,7 @@ from recommender.publishing.horizontal import (
     plan_horizontal,
 )
 from recommender.publishing.publisher import InStep, StatusPublisher
+from recommender.publishing.urgency import Due, is_urgent
 from vgpu.api import WorkloadSpec
 from vgpu.kube.errors import KubeError
 from vgpu.kube.objects import CustomObject, controller_of
@@ -79,9 +80,35 @@ class Reporter:
         else:
             self._claims.claim(key, target_of_root(key.namespace, root))
 
+    def compare(
+        self, live: CustomObject, verdict: Verdict, *, problems: Sequence[str], now: float
+    ) -> InStep | Due:
+        """Hold a workload, which has claimed, against a verdict: nothing is written.
+
+        Args:
+            live: the workload that was judged.
+            verdict: what was found out about it.
+            problems: what is wrong with its template or profile.
+            now: seconds since the epoch.
+
+        Returns:
+            Its status, where everything about it is in step.
+        """
+        plan = self._planned(live, verdict)
+        if plan is not None:
+            key = key_of(live.metadata)
+            hpa = self._cluster.hpas.get(*hpa_key(key))
+            if self._hpas.is_due(key, plan, hpa):
+                return Due(urgent=True)
+            refusal = self._hpas.refusal(key, plan, hpa)
+            plan = plan if refusal is None else HorizontalPlan(None, _failed(refusal))
+        wanted = self._wanted(live, verdict, plan or HorizontalPlan(None, None), problems, now)
+        found = self._publisher.compare(live, wanted, now)
+        return found if isinstance(found, InStep) else Due(urgent=is_urgent(live.status, found))
+
     async def report(
         self, live: CustomObject, verdict: Verdict, *, rejudge: Rejudge, problems: Sequence[str], now: float
-    ) -> InStep | None:
+    ) -> None:
         """Bring everything about one workload, which has claimed, in step with a verdict.
 
         Args:
@@ -91,9 +118,6 @@ class Reporter:
             problems: what is wrong with its template or profile.
             now: seconds since the epoch.
 
-        Returns:
-            The status, where it was in step already; None where something was written.
-
         Raises:
             KubeError: kube-apiserver does not answer or refuses.
         """
@@ -101,15 +125,11 @@ class Reporter:
 
         def compose(newest: CustomObject) -> Mapping[str, Any]:
             latest = verdict if newest is live else rejudge(newest)
-            applied = self._applied(newest, latest)
-            self._show(key_of(newest.metadata), latest, applied)
-            conditions = _conditions(newest, latest, plan, problems)
-            return wanted_status(newest, latest, applied=applied, conditions=conditions, now=now)
+            return self._wanted(newest, latest, plan, problems, now)
 
-        in_step = await self._publisher.publish(live, compose, now)
+        await self._publisher.publish(live, compose, now)
         if failure is not None:
             raise failure
-        return in_step
 
     def latest(self, live: CustomObject) -> CustomObject:
         """A workload with our own last write in it, which the watch may not have brought yet."""
@@ -131,16 +151,33 @@ class Reporter:
 
     async def _scale(self, live: CustomObject, verdict: Verdict) -> tuple[HorizontalPlan, KubeError | None]:
         """Bring the autoscaler in step; what goes wrong there must not hold up the recommendation."""
-        spec = verdict.configuration.spec
-        if spec is None:
+        key, plan = key_of(live.metadata), self._planned(live, verdict)
+        if plan is None:
             return HorizontalPlan(None, None), None
-        key = key_of(live.metadata)
-        plan = self._plan(key, self._root(live), spec, verdict.configuration.rule)
         try:
             refusal = await self._hpas.keep(key, plan, self._cluster.hpas.get(*hpa_key(key)))
         except KubeError as error:
             return HorizontalPlan(None, _failed(str(error))), error
         return plan if refusal is None else HorizontalPlan(None, _failed(refusal)), None
+
+    def _planned(self, live: CustomObject, verdict: Verdict) -> HorizontalPlan | None:
+        spec, rule = verdict.configuration.spec, verdict.configuration.rule
+        if spec is None:
+            return None
+        return self._plan(key_of(live.metadata), self._root(live), spec, rule)
+
+    def _wanted(
+        self,
+        live: CustomObject,
+        verdict: Verdict,
+        plan: HorizontalPlan,
+        problems: Sequence[str],
+        now: float,
+    ) -> Mapping[str, Any]:
+        applied = self._applied(live, verdict)
+        self._show(key_of(live.metadata), verdict, applied)
+        conditions = _conditions(live, verdict, plan, problems)
+        return wanted_status(live, verdict, applied=applied, conditions=conditions, now=now)
 
     def _root(self, live: CustomObject) -> Owner | None:
         pod = newest(self._pods.of(key_of(live.metadata)))

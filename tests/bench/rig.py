@@ -15,9 +15,10 @@ from typing import Any
 import aiohttp
 import yaml
 
+from recommender.cluster.failures import in_parallel
 from recommender.engine import Engine
 from recommender.main import Recommender
-from recommender.rhythm import Timing
+from recommender.rhythm import WRITERS, Timing
 from recommender.settings import RecommenderSettings
 from recommender.term import Term
 from tests.bench.kube_server import COUNTS, NEWEST
@@ -130,6 +131,8 @@ class Rig:
     async def reconcile(self) -> None:
         """Reconcile, and take in what of that comes back by the watch."""
         await self.engine.reconcile()
+        waiting = range(self.engine.unwritten())
+        await in_parallel(lambda _: self.engine.write_next(), waiting, limit=WRITERS)
         await self._caught_up()
 
     @asynccontextmanager
@@ -196,6 +199,7 @@ def settings_for(addresses: Addresses) -> RecommenderSettings:
         settle=0,
         backfill=False,
         leader_election=False,
+        status_writes_per_second=10_000,
     )
 
 

@@ -16,7 +16,7 @@ class Shown:
 
 
 @pytest.mark.parametrize(
-    "stage", ["observe", "feed", "estimate", "decide", "publish", "checkpoint", "backfill"]
+    "stage", ["observe", "feed", "estimate", "decide", "compare", "publish", "checkpoint", "backfill"]
 )
 def test_every_stage_of_a_pass_is_there_before_it_ran(stage: str) -> None:
     shown = Shown()

@@ -217,6 +217,7 @@ async def test_workloads_of_one_deployment_in_two_shards_do_not_quarrel_about_it
             for one in (first, second):
                 one.engine.look_at_everything()
                 await one.engine.reconcile()
+        await until(lambda: first.metric("unwritten_workloads") == second.metric("unwritten_workloads") == 0)
         assert hpa_writes(rig)[len(before) :] == []
 
 

@@ -25,6 +25,7 @@ class Diary:
         self.begun: dict[str, list[float]] = {}
         self.takes: dict[str, list[float]] = {}
         self.due = float("inf")
+        self.writers = 0
         self.changes = Changes()
 
     def look_at_everything(self) -> None:
@@ -42,6 +43,10 @@ class Diary:
     async def reconcile(self) -> None:
         self.changes.take()
         await self._note("reconcile")
+
+    async def write_next(self) -> None:
+        self.writers += 1
+        await asyncio.sleep(float("inf"))
 
     async def feed(self) -> None:
         await self._note("feed")

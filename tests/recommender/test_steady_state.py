@@ -18,13 +18,13 @@ NAMES = [f"web-{number}" for number in range(12)]
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[WorkloadKey]:
     """The workloads that were looked at, one after the other."""
     seen: list[WorkloadKey] = []
-    report = Reporter.report
+    compare = Reporter.compare
 
-    async def noted(self: Reporter, live: Any, *args: Any, **kwargs: Any) -> Any:
+    def noted(self: Reporter, live: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(key_of(live.metadata))
-        return await report(self, live, *args, **kwargs)
+        return compare(self, live, *args, **kwargs)
 
-    monkeypatch.setattr(Reporter, "report", noted)
+    monkeypatch.setattr(Reporter, "compare", noted)
     return seen
 
 

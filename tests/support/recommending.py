@@ -48,6 +48,13 @@ Json = dict[str, Any]
 CREATED = 1_767_225_600.0
 # A Thursday, ten in the morning, UTC.
 START = CREATED + 10 * 3600
+# Nobody else writes, and nothing is to be waited for.
+_ALONE: dict[str, Any] = {
+    "settle": 0,
+    "leader_election": False,
+    "checkpoint_store": "none",
+    "status_writes_per_second": 10_000,
+}
 MINUTE = 60.0
 
 
@@ -258,9 +265,15 @@ class Rig:
         while True:
             await self.caught_up()
             before = len(self.kube.writes())
-            await self.engine.reconcile()
+            await self.reconcile()
             if len(self.kube.writes()) == before:
                 return
+
+    async def reconcile(self) -> None:
+        """A pass, and all writes that come of it."""
+        await self.engine.reconcile()
+        while self.engine.unwritten():
+            await self.engine.write_next()
 
     async def caught_up(self) -> None:
         """Wait until the watches have brought what is stored."""
@@ -286,7 +299,7 @@ async def recommending(**settings: Any) -> AsyncIterator[Rig]:
     """A rig with a recommender that runs, alone and without checkpoints unless its settings say so."""
     async with FakeKube() as kube, FakePrometheus() as prometheus:
         rig = Rig(kube, prometheus)
-        await rig.start(**{"settle": 0, "leader_election": False, "checkpoint_store": "none", **settings})
+        await rig.start(**{**_ALONE, **settings})
         try:
             yield rig
         finally:
