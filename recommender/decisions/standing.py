@@ -8,7 +8,7 @@ A limit is never remembered: it follows from the request by the ratio that the b
 without such a ratio, one that has a zero or nothing in its request or limit, is the user's alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recommender.decisions.targets import Proposal, pair, propose, with_proposals
@@ -67,24 +67,31 @@ class Standing:
     published: Published
     ended: bool
     rule: Rule | None = None
+    # Asked for many times in a decision.
+    _scalable: tuple[Resource, ...] = field(init=False, repr=False, compare=False)
+    _measured: frozenset[Resource] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out which resources usage has a say in."""
+        scalable = tuple(each for each in Resource if each in self.estimates and self._has_ratio(each))
+        stand = (
+            each for each in self.published.measured if self._has_ratio(each) and not self._is_hidden(each)
+        )
+        object.__setattr__(self, "_scalable", scalable)
+        object.__setattr__(self, "_measured", frozenset((*scalable, *stand)))
 
     @property
     def before(self) -> VgpuSlice:
         """What new pods have got so far."""
         return self.published.recommendation or self.baseline
 
-    def scalable(self) -> Iterator[Resource]:
+    def scalable(self) -> tuple[Resource, ...]:
         """The resources that have an estimate, and a ratio of the baseline to keep."""
-        return (resource for resource in Resource if resource in self.estimates and self._has_ratio(resource))
+        return self._scalable
 
     def measured(self) -> frozenset[Resource]:
         """The resources that usage has a say in."""
-        standing = (
-            resource
-            for resource in self.published.measured
-            if self._has_ratio(resource) and not self._is_hidden(resource)
-        )
-        return frozenset(self.scalable()) | frozenset(standing)
+        return self._measured
 
     def current(self) -> VgpuSlice:
         """The slice that the bounds are compared with.
@@ -110,6 +117,8 @@ class Standing:
 
     def _is_hidden(self, resource: Resource) -> bool:
         """Whether a rule asks for as much as usage said before: what that was, the next pass cannot tell."""
+        if self.rule is None and self.published.rule is None:  # nearly always
+            return False
         said_by_rule = self._said_by_rule(resource)
         hides = said_by_rule is not None and (self.before.requests.get(resource) or 0) <= said_by_rule
         return hides or self.published.is_of_rule(resource)
