@@ -144,7 +144,8 @@ class KubeServer:
         if at.name:
             text = self._found(at).text
             return _partial(text) if only_metadata else text
-        texts = [each.text for each in self._stored[at.kind.plural].values()]
+        stored = self._stored[at.kind.plural].items()
+        texts = [each.text for name, each in stored if at.namespace in {"", name[0]}]
         if at.kind is CONFIG_MAPS:
             texts = list(_selected(texts, request.query.get("labelSelector", "")))
         begin, limit = int(request.query.get("continue", 0)), int(request.query.get("limit", 0)) or len(texts)
