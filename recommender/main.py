@@ -174,6 +174,8 @@ class Recommender:
     def not_ready(self) -> list[str]:
         """Why recommendations cannot be counted on now, a sentence for each reason; standing by is none."""
         reasons = self.cluster.not_ready()
+        if self._kernels is None:
+            reasons.append("the loops over histograms are being set up")
         if self._unreadable is not None:
             reasons.append(self._unreadable)
         elif self._leading and self.term is None:

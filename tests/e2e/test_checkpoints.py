@@ -22,8 +22,11 @@ APPS = ("one", "two")
 PARTS = 5
 CHECKPOINT_INTERVAL = 2.0
 
-# Without back-fill a history that was lost would stay lost; and nobody but us is to be waited for.
-STRICT = {"checkpoint-interval": f"{CHECKPOINT_INTERVAL}s", "no-backfill": "", "no-leader-election": ""}
+# Without back-fill a history that was lost would stay lost. A scrape may take as long as the pause between
+# two, and Prometheus some time to have it: what comes later than `settle` is never read.
+UNFORGIVING = {"checkpoint-interval": f"{CHECKPOINT_INTERVAL}s", "no-backfill": "", "settle": "3s"}
+# Nobody but us is to be waited for.
+STRICT = {**UNFORGIVING, "no-leader-election": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,9 @@ MOMENTS = (
 
 
 async def deploy(scene: Scene, *apps: str) -> None:
-    """Deploy applications that use a GPU."""
+    """Deploy applications that use a GPU, once all recommenders would miss none of their samples."""
+    for name in scene.running():
+        await scene.reading(name)
     await scene.view.apply(profile("quick", QUICK), *(deployment(app, annotations=PROFILED) for app in apps))
 
 
@@ -156,10 +161,9 @@ async def test_sigkill_in_mid_write_of_a_file_loses_nothing_and_counts_nothing_t
 def shard_settings(shard: Shard) -> dict[str, str]:
     """The flags of one shard's recommender."""
     return {
+        **UNFORGIVING,
         "shard-index": str(shard.index),
         "shard-count": str(shard.count),
-        "checkpoint-interval": f"{CHECKPOINT_INTERVAL}s",
-        "no-backfill": "",
     }
 
 

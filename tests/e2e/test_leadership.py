@@ -76,9 +76,7 @@ async def two_replicas(
             own = {**STRICT, **settings, "kubeconfig": str(path), "identity": replica.name}
             await scene.start(replica.name, settings=own, program=in_parts(3))
             if replica is first:
-                await scene.metrics_when(
-                    lambda shown: shown.value(LEADER) == 1, step="a leader", name="first"
-                )
+                await scene.reading("first")
         await scene.view.apply(
             profile("quick", QUICK), *(deployment(app, annotations=PROFILED) for app in APPS)
         )

@@ -119,6 +119,10 @@ class Scene:
         self._started.append(name)
         await self.trial.services.start(name)
 
+    def running(self) -> list[str]:
+        """The recommenders that were started here and run."""
+        return [name for name in dict.fromkeys(self._started) if self.trial.services.runs(name)]
+
     async def stop(self, name: str = RECOMMENDER, *, kill: bool = False) -> None:
         """End a recommender, with SIGTERM or with SIGKILL."""
         await self.trial.services.stop(name, kill=kill)
@@ -128,9 +132,8 @@ class Scene:
         await self.trial.source.go_down()
         await self.trial.source.come_up()
         self.trial.source.behave()
-        for name in self._started:
-            if self.trial.services.runs(name):
-                await self.stop(name, kill=True)
+        for name in self.running():
+            await self.stop(name, kill=True)
         await self.trial.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
 
     async def is_ready(self, name: str = RECOMMENDER) -> bool:
@@ -167,6 +170,13 @@ class Scene:
     def samples(self, shown: ShownMetrics, app: str) -> int:
         """How many samples the recommender has of a Deployment; 0 where it shows none."""
         return int(shown.value(SAMPLES, namespace=self.namespace, workload=app) or 0)
+
+    async def reading(self, name: str = RECOMMENDER) -> ShownMetrics:
+        """Wait until a recommender has begun to read usage: it leaves nothing out that comes from then on.
+
+        One that is ready may only stand by: it does not lead yet.
+        """
+        return await self.caught_up(0.0, name=name)
 
     async def caught_up(
         self, since: float, *, name: str = RECOMMENDER, timeout: float = 30.0
@@ -248,8 +258,9 @@ class Scene:
             assert key in snapshot.keys, f"{app} has a history"
             row = snapshot.keys.index(key)
             reference = await self.reference(app, until=float(snapshot.until[row]))
-            assert snapshot.samples[row] == reference.samples
-            assert (snapshot.first[row], snapshot.last[row]) == (reference.first, reference.last)
+            found = (int(snapshot.samples[row]), float(snapshot.first[row]), float(snapshot.last[row]))
+            wanted = (reference.samples, reference.first, reference.last)
+            assert found == wanted, f"{app} has {found} (samples, first, last) instead of {wanted}"
             for resource, weights in (("tflops", snapshot.tflops), ("vram", snapshot.vram)):
                 _require_same(weights, row, reference, resource)
 

@@ -1,4 +1,5 @@
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -29,9 +30,18 @@ from vgpu.errors import ExitCode
 from vgpu.gpu_peaks import load_models
 from vgpu.kube.errors import ApiUnreachable, KubeConfigError, MissingCrds
 from vgpu.kube.resources import HPAS, NAMESPACES, PROFILES, WORKLOADS
-from vgpu.prometheus import BadQuery
+from vgpu.prometheus import BadQuery, PrometheusClient
 from vgpu.serving import ServingError
 from vgpu.settings import SettingsError, load_settings
+from vgpu.usage_sources import TENSORFUSION
+
+
+class HeldForEver:
+    """The Lease of a replica that is alone."""
+
+    def remaining(self) -> float:
+        return math.inf
+
 
 BAD = b'{"status":"error","errorType":"bad_data","error":"parse error: unexpected <by>"}'
 
@@ -160,6 +170,21 @@ async def test_loops_are_set_up_once_for_all_terms(
         await until(lambda: len(begun) > 2)
     [kernels] = made
     assert {id(each) for each in begun} == {id(kernels)}
+
+
+async def test_it_is_not_ready_before_its_loops_are_set_up(
+    kube: FakeKube, prometheus: FakePrometheus
+) -> None:
+    async with kube.client() as client, PrometheusClient(prometheus.url) as source:
+        subject = Recommender(
+            settings=settings(kube, prometheus, checkpoint_store="none"),
+            client=client,
+            source=source,
+            preset=TENSORFUSION,
+        )
+        assert "the loops over histograms are being set up" in subject.not_ready()
+        await subject.begin_term(HeldForEver())
+        assert "the loops over histograms are being set up" not in subject.not_ready()
 
 
 async def test_a_source_that_is_away_is_no_reason_not_to_start_but_not_to_be_ready(
