@@ -1,6 +1,5 @@
 """Which workloads would scale which object: two autoscalers on one object stop each other."""
 
-from collections import defaultdict
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -41,26 +40,27 @@ class Claims:
     def __init__(self, pods: PodIndex) -> None:
         self._pods = pods
         self._targets: dict[WorkloadKey, ScaleTarget] = {}
-        self._workloads: defaultdict[ScaleTarget, set[WorkloadKey]] = defaultdict(set)
+        # Nearly always there is one: then a tuple takes a quarter of a set.
+        self._workloads: dict[ScaleTarget, tuple[WorkloadKey, ...]] = {}
 
     def of(self, target: ScaleTarget) -> Collection[WorkloadKey]:
         """The workloads that a target has."""
-        return self._workloads.get(target, set())
+        return self._workloads.get(target, ())
 
     def claim(self, workload: WorkloadKey, target: ScaleTarget) -> None:
         """Take note of what a workload would scale."""
         if self._targets.get(workload) != target:
             self.forget(workload)
             self._targets[workload] = target
-            self._workloads[target].add(workload)
+            self._workloads[target] = (*self.of(target), workload)
 
     def forget(self, workload: WorkloadKey) -> None:
         """Drop a workload that is no more, or that has nothing to scale."""
         target = self._targets.pop(workload, None)
         if target is not None:
-            self._workloads[target].discard(workload)
-            if not self._workloads[target]:
-                del self._workloads[target]
+            others = tuple(each for each in self._workloads.pop(target) if each != workload)
+            if others:
+                self._workloads[target] = others
 
     def winner(self, target: ScaleTarget) -> WorkloadKey:
         """The one of a target's workloads that may scale it; there must be one."""

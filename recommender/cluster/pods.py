@@ -1,7 +1,6 @@
 """Gated pods, each with its workload and root controller."""
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -82,7 +81,8 @@ class PodIndex:
         self._owns = owns
         self._pods: dict[tuple[str, str], TrackedPod] = {}
         self._others: dict[tuple[str, str], TrackedPod] = {}
-        self._by_workload: defaultdict[WorkloadKey, dict[tuple[str, str], TrackedPod]] = defaultdict(dict)
+        # Most workloads have one pod, for which a dictionary would take three times as much as the pod.
+        self._by_workload: dict[WorkloadKey, TrackedPod | dict[tuple[str, str], TrackedPod]] = {}
         self._gone: dict[tuple[str, str], str] = {}
 
     def expecting(self, pods: Iterable[Pod]) -> AbstractAsyncContextManager[None]:
@@ -107,7 +107,7 @@ class PodIndex:
             tracked = replace(tracked, reused=True)
         own = self._owns(tracked.workload)
         (self._pods if own else self._others)[name] = tracked
-        self._by_workload[tracked.workload][name] = tracked
+        self._join(name, tracked)
         return tracked if own else None
 
     def forget(self, namespace: str, name: str) -> TrackedPod | None:
@@ -115,12 +115,25 @@ class PodIndex:
         known = self._pods if (namespace, name) in self._pods else self._others
         tracked = known.pop((namespace, name), None)
         if tracked is not None:
-            siblings = self._by_workload[tracked.workload]
-            del siblings[namespace, name]
+            self._leave((namespace, name), tracked.workload)
             self._remember(namespace, name, tracked.uid)
-            if not siblings:
-                del self._by_workload[tracked.workload]
         return tracked
+
+    def _join(self, name: tuple[str, str], tracked: TrackedPod) -> None:
+        siblings = self._by_workload.get(tracked.workload)
+        if siblings is None:
+            self._by_workload[tracked.workload] = tracked
+        elif isinstance(siblings, dict):
+            siblings[name] = tracked
+        else:
+            self._by_workload[tracked.workload] = {_name_of(siblings): siblings, name: tracked}
+
+    def _leave(self, name: tuple[str, str], workload: WorkloadKey) -> None:
+        siblings = self._by_workload[workload]
+        if isinstance(siblings, dict):
+            del siblings[name]
+        if not isinstance(siblings, dict) or not siblings:
+            del self._by_workload[workload]
 
     def _remember(self, namespace: str, name: str, uid: str) -> None:
         """A StatefulSet soon has another pod of the name."""
@@ -135,7 +148,10 @@ class PodIndex:
 
     def of(self, workload: WorkloadKey) -> tuple[TrackedPod, ...]:
         """The pods of a workload of any shard, in no order."""
-        return tuple(self._by_workload.get(workload, {}).values())
+        siblings = self._by_workload.get(workload)
+        if siblings is None:
+            return ()
+        return tuple(siblings.values()) if isinstance(siblings, dict) else (siblings,)
 
     async def deciding(self, workload: WorkloadKey) -> TrackedPod | None:
         """The live pod whose template counts for a workload; None when none is live.
@@ -199,6 +215,11 @@ def newest(pods: Iterable[TrackedPod]) -> TrackedPod | None:
         key=lambda pod: (pod.created, pod.pod.metadata.name),
         default=None,
     )
+
+
+def _name_of(tracked: TrackedPod) -> tuple[str, str]:
+    metadata = tracked.pod.metadata
+    return metadata.namespace, metadata.name
 
 
 def _itself(metadata: ObjectMeta) -> Owner:

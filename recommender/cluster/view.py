@@ -9,14 +9,15 @@ from prometheus_client import CollectorRegistry
 from recommender.cluster.cards import Cards, Gpu
 from recommender.cluster.changes import Changes
 from recommender.cluster.claims import Claims, ScaleTarget, target_of_root
+from recommender.cluster.gated import GatedPod
 from recommender.cluster.optional import OptionalReflector
 from recommender.cluster.scalers import ScaledObject, Scalers, target_of_hpa, target_of_scaled_object
-from recommender.keys import WorkloadKey, key_of
+from recommender.keys import Workload, WorkloadKey, key_of
 from vgpu.annotations import GATE_SELECTOR
 from vgpu.capacity import Card
 from vgpu.gpu_models import GpuModels
 from vgpu.kube.client import KubeClient
-from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, PartialObject, Pod, controller_of
+from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, PartialObject, controller_of
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import GPUS, HPAS, NODES, PODS, PROFILES, SCALED_OBJECTS, WORKLOADS
 from vgpu.slices import Amounts
@@ -59,8 +60,10 @@ class Cluster:
         self._sharing: set[str] = set()
         self._hpas_by_target: Scalers[HorizontalPodAutoscaler] = Scalers()
         self._scaled_by_target: Scalers[ScaledObject] = Scalers()
-        self.pods = Reflector(client, PODS, type=Pod, label_selector=GATE_SELECTOR, on_change=self._on_pod)
-        self.workloads = Reflector(client, WORKLOADS, type=CustomObject, on_change=self._on_workload)
+        self.pods = Reflector(
+            client, PODS, type=GatedPod, label_selector=GATE_SELECTOR, on_change=self._on_pod
+        )
+        self.workloads = Reflector(client, WORKLOADS, type=Workload, on_change=self._on_workload)
         self.profiles = Reflector(client, PROFILES, type=CustomObject, on_change=self._on_profile)
         self.hpas = Reflector(client, HPAS, type=HorizontalPodAutoscaler, on_change=self._on_hpa)
         self.nodes = Reflector(client, NODES, type=PartialObject, on_change=self._on_node)
@@ -156,14 +159,14 @@ class Cluster:
             is_shared=self._sharing.__contains__,
         )
 
-    def _on_pod(self, key: str, old: Pod | None, new: Pod | None) -> None:
+    def _on_pod(self, key: str, old: GatedPod | None, new: GatedPod | None) -> None:
         del old, new
         namespace, _, name = key.partition("/")
         self._changes.pod(namespace, name)
 
-    def _on_workload(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
+    def _on_workload(self, key: str, old: Workload | None, new: Workload | None) -> None:
         namespace, _, name = key.partition("/")
-        workload = WorkloadKey(namespace, name)
+        workload = key_of(new.metadata) if new is not None else WorkloadKey(namespace, name)
         if not self._owns(workload):
             self._on_workload_of_another_shard(workload, new)
         elif new is None:

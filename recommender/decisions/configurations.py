@@ -11,7 +11,7 @@ import msgspec
 
 from recommender.keys import WorkloadKey, key_of
 from vgpu.api import AutoScalingConfig, ConfigurationError, WorkloadSpec, parse_spec
-from vgpu.kube.objects import CustomObject
+from vgpu.kube.objects import CustomObject, ObjectMeta
 from vgpu.schedule import Rule, ScheduleError, active_rule, next_transition
 
 # In any case, as the API matches them.
@@ -19,7 +19,7 @@ _CONFIG_KEYS: Final = frozenset({"autoscalingconfig", "auto_scaling_config"})
 _RULES: Final = "spec.autoScalingConfig.cronScalingRules"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Configuration:
     """One workload's configuration at one time.
 
@@ -36,9 +36,13 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    version: tuple[str, int]
+    uid: str
+    generation: int
     configuration: Configuration
     until: float
+
+    def is_of(self, metadata: ObjectMeta) -> bool:
+        return (self.uid, self.generation) == (metadata.uid, metadata.generation)
 
 
 class SpecCache:
@@ -86,6 +90,7 @@ class Configurations:
         # Of those alone that have rules: when one of them begins or ends next.
         self._transitions: dict[WorkloadKey, float] = {}
         self._specs = SpecCache()
+        self._ruleless: WeakValueDictionary[int, Configuration] = WeakValueDictionary()
 
     def read(self, live: CustomObject, now: float) -> Configuration:
         """The configuration of a workload.
@@ -95,10 +100,9 @@ class Configurations:
             now: seconds since the epoch.
         """
         key = key_of(live.metadata)
-        version = (live.metadata.uid, live.metadata.generation)
         known = self._known.get(key)
-        if known is None or known.version != version or now >= known.until:
-            known = self._read(live, version, known.configuration if known else None, now)
+        if known is None or not known.is_of(live.metadata) or now >= known.until:
+            known = self._read(live, known.configuration if known else None, now)
             self._known[key] = known
             self._transitions.pop(key, None)
             if known.until < math.inf:
@@ -130,13 +134,24 @@ class Configurations:
         self._known.pop(key, None)
         self._transitions.pop(key, None)
 
-    def _read(
-        self, live: CustomObject, version: tuple[str, int], before: Configuration | None, now: float
-    ) -> _Known:
+    def _read(self, live: CustomObject, before: Configuration | None, now: float) -> _Known:
+        configuration, until = self._configuration(live, before, now)
+        return _Known(live.metadata.uid, live.metadata.generation, self._one_for_all(configuration), until)
+
+    def _one_for_all(self, configuration: Configuration) -> Configuration:
+        """This one, or one that others have too: without a rule it is nothing but the spec."""
+        if configuration.spec is None or configuration.rule is not None or configuration.problems:
+            return configuration
+        # The spec lives as long as what is found here, so that no other has its identity meanwhile.
+        return self._ruleless.setdefault(id(configuration.spec), configuration)
+
+    def _configuration(
+        self, live: CustomObject, before: Configuration | None, now: float
+    ) -> tuple[Configuration, float]:
         last = before or Configuration(None, rule_in_status(live.status))
         spec, problems = self._valid_spec(live, last.spec)
         if spec is None:
-            return _Known(version, Configuration(None, last.rule, problems), math.inf)
+            return Configuration(None, last.rule, problems), math.inf
         rules = spec.auto_scaling_config.rules
         rule = last.rule
         try:
@@ -145,7 +160,7 @@ class Configurations:
         except ScheduleError as error:
             problems += (f"{_RULES}: {error}",)
             until = _next_transition_or_never(rules, now)
-        return _Known(version, Configuration(spec, rule, problems), math.inf if until is None else until)
+        return Configuration(spec, rule, problems), math.inf if until is None else until
 
     def _valid_spec(
         self, live: CustomObject, last: WorkloadSpec | None

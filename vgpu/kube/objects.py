@@ -28,7 +28,8 @@ def _intern(struct: msgspec.Struct, *names: str) -> None:
         force_setattr(struct, name, intern(getattr(struct, name)))
 
 
-def _shared(texts: dict[str, str] | None) -> dict[str, str] | None:
+def shared_texts(texts: dict[str, str] | None) -> dict[str, str] | None:
+    """These labels or annotations, or equal ones that other objects have too."""
     return texts and _shared_texts(tuple(texts.items()))
 
 
@@ -67,8 +68,8 @@ class ObjectMeta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
     def __post_init__(self) -> None:
         _intern(self, "namespace")
-        force_setattr(self, "labels", _shared(self.labels))
-        force_setattr(self, "annotations", _shared(self.annotations))
+        force_setattr(self, "labels", shared_texts(self.labels))
+        force_setattr(self, "annotations", shared_texts(self.annotations))
 
 
 class PartialObject(msgspec.Struct, frozen=True, gc=False, rename="camel"):
