@@ -6,6 +6,7 @@ from functools import partial
 import structlog
 
 from recommender.checkpoints.snapshot import PendingBackfill
+from recommender.cluster.known_pods import KnownPods
 from recommender.histories.histories import Fed
 from recommender.histories.memory import Memory
 from recommender.keys import WorkloadKey
@@ -36,6 +37,7 @@ class Feeder:
         reader: where usage comes from.
         backfill: where the past of new workloads comes from.
         memory: where both go.
+        known: the pods that count, some of them until all of their usage has been read.
         pasts: how much of the past of new workloads is wanted.
         metrics: counts samples and errors.
     """
@@ -46,12 +48,14 @@ class Feeder:
         reader: UsageReader,
         backfill: Backfill,
         memory: Memory,
+        known: KnownPods,
         pasts: Pasts,
         metrics: RecommenderMetrics,
     ) -> None:
         self._reader = reader
         self._backfill = backfill
         self._memory = memory
+        self._known = known
         self._pasts = pasts
         self._metrics = metrics
         self._forgotten: set[WorkloadKey] = set()
@@ -72,7 +76,8 @@ class Feeder:
         return self._backfill.pause
 
     def forget(self, key: WorkloadKey) -> None:
-        """Read no more of the past of a workload that is gone, and take in no piece that is being read."""
+        """Read no more of a workload that is gone, and take in no piece that is being read of its past."""
+        self._known.retire(key)
         self._backfill.forget(key)
         self._forgotten.add(key)
 
@@ -83,15 +88,9 @@ class Feeder:
             now: seconds since the epoch.
         """
         await self._put_clock_right(now)
-        try:
-            while (usage := await self._reader.read(now)) is not None:
-                self._count(usage, await self._memory.feed(usage, partial(self._begin, usage)))
-                self._metrics.source_cursor.set(usage.until)
-        except PrometheusError as error:
-            self._failed(error)
-            return
-        self.problem = None
-        self._metrics.source_last_success.set(now)
+        await self._read_up_to(now)
+        # Also where the source fails: what finished before does not wait for it.
+        await self._forget_what_is_read()
 
     async def feed_the_past(self) -> None:
         """Read one piece of the past, if there is one to read."""
@@ -110,6 +109,23 @@ class Feeder:
             usage, keys = piece
             self._count(usage, await self._memory.feed_earlier(usage, partial(self._rest, keys)))
             self._metrics.backfill_chunks.labels("read").inc()
+
+    async def _read_up_to(self, now: float) -> None:
+        try:
+            while (usage := await self._reader.read(now)) is not None:
+                self._count(usage, await self._memory.feed(usage, partial(self._begin, usage)))
+                self._metrics.source_cursor.set(usage.until)
+        except PrometheusError as error:
+            self._failed(error)
+            return
+        self.problem = None
+        self._metrics.source_last_success.set(now)
+
+    async def _forget_what_is_read(self) -> None:
+        """Forget the pods that went, once usage has been read up to their end."""
+        if self._memory.cursor is not None:
+            while uids := self._known.read(self._memory.cursor):
+                await self._memory.forget(pods=uids)
 
     def _rest(self, keys: frozenset[WorkloadKey]) -> tuple[frozenset[WorkloadKey], Sequence[PendingBackfill]]:
         """For whom a piece counts that was read for these workloads, and what is pending after it."""

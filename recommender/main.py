@@ -15,6 +15,7 @@ from recommender.cluster.changes import Changes
 from recommender.cluster.claims import Claims
 from recommender.cluster.failures import Failures
 from recommender.cluster.following import PodFollower, Standby
+from recommender.cluster.known_pods import KnownPods
 from recommender.cluster.owners import OwnerLookup
 from recommender.cluster.pods import PodIndex
 from recommender.cluster.view import Cluster
@@ -107,7 +108,10 @@ class Recommender:
         claims = Claims(pods)
         self.cluster = Cluster(client, changes, claims, settings.models(), owns=shard.owns)
         failures = Failures(changes=changes, metrics=metrics, clock=timing.monotonic)
-        follower = PodFollower(cluster=self.cluster, pods=pods, failures=failures)
+        known = KnownPods(pods.find, step=settings.step)
+        follower = PodFollower(
+            cluster=self.cluster, pods=pods, known=known, failures=failures, clock=timing.clock
+        )
         self._around = Surroundings(
             settings=settings,
             client=client,
@@ -116,12 +120,14 @@ class Recommender:
             cluster=self.cluster,
             owners=owners,
             pods=pods,
+            known=known,
             follower=follower,
             standby=Standby(
                 cluster=self.cluster,
                 changes=changes,
                 follower=follower,
                 pods=pods,
+                known=known,
                 claims=claims,
                 failures=failures,
                 clock=timing.clock,

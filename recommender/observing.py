@@ -21,7 +21,7 @@ class Observed:
         workloads: the workloads to look at, as they are known.
         missing: those of them that are not there, or not yet.
         retired: those of the missing ones that have no pods either.
-        pods_gone: UIDs of pods that are no more.
+        pods_gone: UIDs of pods that are no more, and whose usage is waited for no longer.
         deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
     """
 

@@ -6,6 +6,7 @@ from recommender.cluster.changes import Changes
 from recommender.cluster.claims import Claims
 from recommender.cluster.failures import Failures
 from recommender.cluster.following import PodFollower, Standby
+from recommender.cluster.known_pods import KnownPods
 from recommender.cluster.owners import OwnerLookup
 from recommender.cluster.pods import PodIndex
 from recommender.cluster.view import Cluster
@@ -30,6 +31,7 @@ class Surroundings:
         cluster: the local copy of the cluster.
         owners: knows who owns pods.
         pods: the gated pods by workload.
+        known: those whose usage counts, also some that are gone.
         follower: keeps them current.
         standby: does so while no term is on.
         claims: decides which of several workloads scales a root controller.
@@ -47,6 +49,7 @@ class Surroundings:
     cluster: Cluster
     owners: OwnerLookup
     pods: PodIndex
+    known: KnownPods
     follower: PodFollower
     standby: Standby
     claims: Claims

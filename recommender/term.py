@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from recommender.checkpoints.keeper import CheckpointKeeper
-from recommender.cluster.pods import TrackedPod, newest
+from recommender.cluster.pods import newest
 from recommender.decisions.attention import Attention
 from recommender.decisions.configurations import Configurations
 from recommender.decisions.verdicts import Judge
@@ -70,7 +70,7 @@ class Term:
             inheritance.histories,
             cursor=inheritance.cursor,
             pending=inheritance.pending,
-            counts=self._is_there,
+            counts=around.known.counts,
         )
         self._saver = Saver(memory=self._memory, keeper=keeper)
         self._feeder = self._new_feeder(inheritance)
@@ -103,9 +103,11 @@ class Term:
         """Catch up with the cluster, and drop from the histories what has gone while nobody was looking."""
         around = self._around
         await around.standby.keep_up()
-        # All that there are, for those of which nobody has told yet whose they are.
-        await self._memory.forget_other_pods({pod.metadata.uid for pod in around.cluster.pods.values()})
         known = around.pods.workloads().union(around.cluster.own_workloads())
+        around.known.keep(known)
+        # All that there are, for those of which nobody has told yet whose they are.
+        there = {pod.metadata.uid for pod in around.cluster.pods.values()}
+        await self._memory.forget_other_pods(there.union(around.known.uids()))
         gone = [key for key in self._inherited if key not in known]
         for key in gone:
             self._feeder.forget(key)
@@ -200,7 +202,8 @@ class Term:
             source=around.source,
             preset=around.preset,
             step=settings.step,
-            find=around.pods.find,
+            find=around.known.find,
+            former=around.known.former,
             cards=around.cluster.card_lookup(),
             tflops_sample=settings.tflops_sample,
         )
@@ -219,6 +222,7 @@ class Term:
             reader=reader,
             backfill=backfill,
             memory=self._memory,
+            known=around.known,
             pasts=self._new_pasts() if settings.backfill else no_past,
             metrics=around.metrics,
         )
@@ -231,11 +235,6 @@ class Term:
             pods=around.pods,
             failures=around.failures,
         )
-
-    def _is_there(self, pod: TrackedPod) -> bool:
-        """Whether a pod is still there, and not another one by its name, now that its usage has been read."""
-        found = self._around.pods.find(pod.pod.metadata.namespace, pod.pod.metadata.name)
-        return found is not None and found.uid == pod.uid
 
     def _pods_of(self, key: WorkloadKey) -> list[str]:
         return [pod.pod.metadata.name for pod in self._around.pods.of(key)]

@@ -8,13 +8,16 @@ from typing import Final
 from recommender.cluster.changes import Changes
 from recommender.cluster.claims import Claims
 from recommender.cluster.failures import Failures, in_parallel
-from recommender.cluster.pods import PodIndex
+from recommender.cluster.known_pods import KnownPods
+from recommender.cluster.pods import PodIndex, TrackedPod
 from recommender.cluster.view import Cluster
 from recommender.keys import WorkloadKey
 
 # What has failed is tried again when it is due, and a change is followed at once.
 _LONGEST_WAIT: Final = 60.0
 _SHORTEST_WAIT: Final = 0.2
+# A term seldom begins further back: usage of pods that ended before is left out.
+_LONGEST_GAP: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Followed:
 
     Attributes:
         touched: the workloads that they belong to, or did before.
-        gone: UIDs of pods that are no more.
+        gone: UIDs of pods that are no more, and whose usage is waited for no longer.
     """
 
     touched: set[WorkloadKey] = field(default_factory=set)
@@ -36,13 +39,25 @@ class PodFollower:
     Args:
         cluster: the local copy of the cluster.
         pods: the gated pods by workload; kept current here.
+        known: is told of pods that go.
         failures: contains errors.
+        clock: seconds since the epoch.
     """
 
-    def __init__(self, *, cluster: Cluster, pods: PodIndex, failures: Failures) -> None:
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        pods: PodIndex,
+        known: KnownPods,
+        failures: Failures,
+        clock: Callable[[], float],
+    ) -> None:
         self._cluster = cluster
         self._pods = pods
+        self._known = known
         self._failures = failures
+        self._clock = clock
 
     async def follow(self, names: Iterable[tuple[str, str]]) -> Followed:
         """Take in the pods of these namespaces and names, as they are now."""
@@ -55,15 +70,25 @@ class PodFollower:
     async def _follow_one(self, name: tuple[str, str], *, followed: Followed) -> None:
         before = self._pods.find(*name)
         pod = self._cluster.pods.get(*name)
+        left = pod is None or (before is not None and before.uid != pod.metadata.uid)
+        if left:
+            # At once: to find out whose a namesake is may take long, and its usage is not its predecessor's.
+            self._went(before, followed)
+            self._pods.forget(*name)
         with self._failures.of_pod(*name):
-            if pod is None:
-                self._pods.forget(*name)
-            else:
+            if pod is not None:
                 await self._pods.track(pod)
         after = self._pods.find(*name)
-        if before is not None and (after is None or after.uid != before.uid):
-            followed.gone.add(before.uid)
+        if after is not None:
+            self._known.came(after)
+        elif not left:
+            self._went(before, followed)
         followed.touched.update(tracked.workload for tracked in (before, after) if tracked is not None)
+
+    def _went(self, pod: TrackedPod | None, followed: Followed) -> None:
+        # Before the index forgets it: another thread is to find it all the time.
+        if pod is not None:
+            followed.gone.update(self._known.went(pod, self._clock()))
 
 
 class Standby:
@@ -76,6 +101,7 @@ class Standby:
         changes: what has changed in it.
         follower: keeps the pods current.
         pods: those that it knows.
+        known: those whose usage may still come.
         claims: knows which workload scales what.
         failures: contains errors.
         clock: seconds since the epoch.
@@ -88,6 +114,7 @@ class Standby:
         changes: Changes,
         follower: PodFollower,
         pods: PodIndex,
+        known: KnownPods,
         claims: Claims,
         failures: Failures,
         clock: Callable[[], float],
@@ -96,6 +123,7 @@ class Standby:
         self._changes = changes
         self._follower = follower
         self._pods = pods
+        self._known = known
         self._claims = claims
         self._failures = failures
         self._clock = clock
@@ -108,6 +136,7 @@ class Standby:
             self._claims.forget(key)
             self._failures.forget(key)
         await self._follower.follow(batch.pods)
+        self._known.read(self._clock() - _LONGEST_GAP)
 
     async def wait(self) -> None:
         """Wait until there is something to take in."""

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from recommender.bank.buckets import FloatArray, IndexArray
 from recommender.cluster.pods import TrackedPod
-from recommender.usage.samples import Outcome, PodFinder, Samples, Stretch
+from recommender.usage.belonging import BoolArray, hand_back, shared_cards
+from recommender.usage.samples import FormerPods, Outcome, PodFinder, Samples, Stretch
 from vgpu.capacity import most_plausible
 from vgpu.prometheus import Series
 from vgpu.slices import Resource
 from vgpu.usage_sources import CardLookup, MeasuredPods, PodGpu, Preset, UnknownCards
 
-_BoolArray = npt.NDArray[np.bool_]
 _CodeArray = npt.NDArray[np.int8]
 
 _OUTCOMES: Final = tuple(Outcome)
@@ -58,11 +58,15 @@ class Gatherer:
         preset: knows which labels name pod and card.
         find: the tracked pod of a namespace and name.
         cards: what is known of the nodes' cards.
+        former: who had a pod's name before it: a sample is of the one who had it then. None for nobody.
     """
 
-    def __init__(self, *, preset: Preset, find: PodFinder, cards: CardLookup) -> None:
+    def __init__(
+        self, *, preset: Preset, find: PodFinder, cards: CardLookup, former: FormerPods | None = None
+    ) -> None:
         self.preset = preset
         self.find = find
+        self.former: FormerPods = former or (lambda _: ())
         self.cards = cards
         self.unknown = UnknownCards(cards, preset)
         self.measured = MeasuredPods[str]()
@@ -90,6 +94,7 @@ class _Gathering:
     def __init__(self, gatherer: Gatherer, resource: Resource, stretch: Stretch) -> None:
         self._preset = gatherer.preset
         self._find = gatherer.find
+        self._former = gatherer.former
         self._cards = gatherer.cards
         self._unknown = gatherer.unknown
         self._measured = gatherer.measured
@@ -101,6 +106,10 @@ class _Gathering:
         self._rows: list[_Row] = []
         self._pods: list[TrackedPod] = []
         self._pod_of: dict[str, int] = {}
+        # By the index of a pod: who had its name before it. Of series of such pods: the row, and the labels.
+        self._predecessors: dict[int, Sequence[TrackedPod]] = {}
+        self._handed_on: list[tuple[int, Mapping[str, str]]] = []
+        self._successors: set[int] = set()
         self._gpus: dict[PodGpu, int] = {}
         self._limits: dict[tuple[str | None, ...], _Limit] = {}
 
@@ -119,20 +128,28 @@ class _Gathering:
         pod = self._pod_of.setdefault(tracked.pod.metadata.uid, len(self._pods))
         if pod == len(self._pods):
             self._pods.append(tracked)
+            if predecessors := self._former(tracked):
+                self._predecessors[pod] = predecessors
+        if pod in self._predecessors:
+            self._handed_on.append((len(self._rows), series.labels))
         code, factor, most = self._limit(series.labels, tracked.pod.spec.node_name)
         self._rows.append((code, pod, index, factor, most))
 
     def samples(self, series: Sequence[Series], outcomes: Counter[Outcome]) -> Samples:
         """Judge every sample, and keep those of the fullest GPUs."""
+        before = self._rows_of_predecessors()
         table = np.array(self._rows, _SERIES)
         lengths = [len(one.values) for one in series]
         rows = np.repeat(np.arange(len(series)), lengths)
         times, values = _flat([one.times for one in series]), _flat([one.values for one in series])
         shared = (
-            self._shared(table["gpu"][rows], times)
+            shared_cards(list(self._gpus), table["gpu"][rows], times)
             if self._preset.whole_cards
             else np.zeros(len(rows), np.bool_)
         )
+        if before:
+            created = np.array([pod.created for pod in self._pods])[table["pod"]]
+            rows = hand_back(rows, times, before=before, since=created + _ON_GRID)
         if self._stretch.wanted is not None:
             wanted = self._wanted(table["pod"][rows], times)
             rows, times, values, shared = rows[wanted], times[wanted], values[wanted], shared[wanted]
@@ -147,6 +164,22 @@ class _Gathering:
             outcomes[Outcome.ACCEPTED] -= duplicates
             outcomes[Outcome.DUPLICATE] += duplicates
         return kept
+
+    def _rows_of_predecessors(self) -> dict[int, int]:
+        """Add a row for each who had the name of a series' pod before; of a row, which one is before it."""
+        before: dict[int, int] = {}
+        for series, labels in self._handed_on:
+            row, (_, pod, gpu, _, _) = series, self._rows[series]
+            for former in self._predecessors[pod]:
+                self._successors.add(pod)
+                pod = self._pod_of.setdefault(former.uid, len(self._pods))
+                if pod == len(self._pods):
+                    self._pods.append(former)
+                code, factor, most = self._limit(labels, former.pod.spec.node_name)
+                before[row] = len(self._rows)
+                row = len(self._rows)
+                self._rows.append((code, pod, gpu, factor, most))
+        return before
 
     def _limit(self, labels: Mapping[str, str], node: str) -> _Limit:
         """What becomes of a series on a node, its factor, and the most that it can be."""
@@ -168,33 +201,17 @@ class _Gathering:
             return _CODES[Outcome.UNKNOWN_CARD], 1.0, 0.0
         return _ACCEPTED, whole, min(most, _MOST_OF_CARD * whole)
 
-    def _wanted(self, pods: IndexArray, times: FloatArray) -> _BoolArray:
+    def _wanted(self, pods: IndexArray, times: FloatArray) -> BoolArray:
         """Which samples are wanted at all; those of nobody's pods are."""
         wanted = self._stretch.wanted or {}
         bounds = [wanted.get(pod.workload, (math.inf, math.inf)) for pod in self._pods]
         # The last place is that of -1: nobody.
         after, up_to = np.array([*bounds, (-math.inf, math.inf)], np.float64)[pods].T
-        wanted_ones: _BoolArray = (times > after) & (times <= up_to)
+        wanted_ones: BoolArray = (times > after) & (times <= up_to)
         return wanted_ones
 
-    def _shared(self, gpus: IndexArray, times: FloatArray) -> _BoolArray:
-        """Which samples are of a card that other pods, ours or not, have at the same time."""
-        cards: dict[str, int] = {}
-        names: dict[tuple[str, str], int] = {}
-        card_of = [cards.setdefault(gpu.gpu, len(cards)) if gpu.gpu else _NOBODY for gpu in self._gpus]
-        name_of = [names.setdefault((gpu.namespace, gpu.pod), len(names)) for gpu in self._gpus]
-        card, name = np.array([*card_of, _NOBODY])[gpus], np.array([*name_of, _NOBODY])[gpus]
-        known = np.flatnonzero(card != _NOBODY)
-        order = known[np.lexsort((name[known], times[known], card[known]))]
-        same = (np.diff(card[order]) == 0) & (np.diff(times[order]) == 0)
-        groups = np.concatenate(([0], np.cumsum(~same))) if len(order) else order
-        several = np.unique(groups[1:][same & (np.diff(name[order]) != 0)])
-        shared = np.zeros(len(times), np.bool_)
-        shared[order[np.isin(groups, several)]] = True
-        return shared
-
     def _judge(
-        self, table: _Table, rows: IndexArray, times: FloatArray, values: FloatArray, shared: _BoolArray
+        self, table: _Table, rows: IndexArray, times: FloatArray, values: FloatArray, shared: BoolArray
     ) -> _CodeArray:
         """The outcome of each sample, as a code."""
         stretch = self._stretch
@@ -202,10 +219,12 @@ class _Gathering:
         of_series, pods = table["outcome"][rows], table["pod"][rows]
         # The last place is that of -1: nobody.
         created = np.array([*(pod.created for pod in self._pods), 0.0])[pods]
-        reused = np.array([*(pod.reused for pod in self._pods), False], np.bool_)[pods]
+        reused = np.array([*(pod.reused for pod in self._pods), False], np.bool_)
+        reused[list(self._successors)] = True
+        reused = reused[pods]
         ended = np.array([*(pod.ended for pod in self._pods), 0.0])[pods]
         # A sample speaks of the step before its time: one that the pod's end lies in is still true.
-        cases: list[tuple[_BoolArray, Outcome]] = [
+        cases: list[tuple[BoolArray, Outcome]] = [
             (times - step >= ended, Outcome.FINISHED_POD),
             (shared, Outcome.SHARED),
             (~np.isfinite(values), Outcome.NOT_FINITE),
@@ -255,7 +274,7 @@ class _Gathering:
         ), int(np.count_nonzero(np.diff(gpus) == 0))
 
 
-def _outside(times: FloatArray, stretch: Stretch) -> _BoolArray:
+def _outside(times: FloatArray, stretch: Stretch) -> BoolArray:
     begin, until = stretch.begin * stretch.step, stretch.until * stretch.step
     return (times <= begin + _ON_GRID) | (times > until + _ON_GRID)
 

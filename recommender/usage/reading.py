@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from recommender.usage.gathering import Gatherer
 from recommender.usage.lengths import AnswerLength
-from recommender.usage.samples import Outcome, PodFinder, Samples, Stretch
+from recommender.usage.samples import FormerPods, Outcome, PodFinder, Samples, Stretch
 from recommender.usage.silence import Silence
 from vgpu.prometheus import PrometheusError, Series
 from vgpu.slices import Resource
@@ -63,6 +63,7 @@ class BulkReader:
         find: the tracked pod of a namespace and name; called from another thread.
         cards: what is known of the nodes' cards; called from another thread.
         tflops_sample: what a sample of TFLOPS is of its step.
+        former: who had a pod's name before it; called from another thread. None where nobody is to be asked.
     """
 
     def __init__(
@@ -74,12 +75,13 @@ class BulkReader:
         find: PodFinder,
         cards: CardLookup,
         tflops_sample: SampleKind = "maximum",
+        former: FormerPods | None = None,
     ) -> None:
         self.step = step
         self._source = source
         self._preset = preset
         self._sample: SampleKind = tflops_sample
-        self._gatherer = Gatherer(preset=preset, find=find, cards=cards)
+        self._gatherer = Gatherer(preset=preset, find=find, cards=cards, former=former)
 
     async def read(self, stretch: Stretch, *, pods: Collection[str] = ()) -> tuple[Usage, int]:
         """Read a stretch, and how many series there were, of the resource that has more.

@@ -1,6 +1,6 @@
 """Samples of usage by pod, and what became of those that were read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,7 +9,10 @@ from recommender.cluster.pods import TrackedPod
 from recommender.keys import WorkloadKey
 
 PodFinder = Callable[[str, str], TrackedPod | None]
-"""The tracked pod of a namespace and name."""
+"""The tracked pod of a namespace and name, or the last one that had the name."""
+
+FormerPods = Callable[[TrackedPod], Sequence[TrackedPod]]
+"""The pods that had a pod's name before it, as far as they still count, the latest first."""
 
 Wanted = Mapping[WorkloadKey, tuple[float, float]]
 """Whose samples are wanted, and of which times: after the first and up to the second."""
@@ -21,7 +24,7 @@ class Outcome(StrEnum):
     NO_POD = "no_pod"
     """Its series names no pod."""
     UNKNOWN_POD = "unknown_pod"
-    """There is no such pod, or it is not one of ours."""
+    """There is no such pod, or it went too long ago, or it is not one of ours."""
     FINISHED_POD = "finished_pod"
     """It was taken after the pod's end, or nobody knows when a finished pod ended."""
     UNKNOWN_CARD = "unknown_card"

@@ -5,6 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from recommender.cluster.known_pods import KnownPods
 from recommender.feeding import Feeder
 from recommender.histories.histories import Histories
 from recommender.histories.memory import Memory
@@ -45,17 +46,19 @@ class Bench:
     def __init__(self) -> None:
         self.source, self.registry = Source(), CollectorRegistry()
         self.memory = Memory(Histories(half_life=DAY, peak_window=DAY, now=NOW))
+        self.known = KnownPods(Pods(tracked(created=NOW - DAY)).find, step=60)
         reader = BulkReader(
             source=self.source,
             preset=TENSORFUSION,
             step=60,
-            find=Pods(tracked(created=NOW - DAY)).find,
+            find=self.known.find,
             cards=cards(),
         )
         self.feeder = Feeder(
             reader=UsageReader(reader=reader, settle=0),
             backfill=Backfill(reader=reader, pods_of=lambda _: ["web-0"], pause=1),
             memory=self.memory,
+            known=self.known,
             pasts=self.pasts,
             metrics=RecommenderMetrics(self.registry),
         )

@@ -2,13 +2,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from recommender.cluster.known_pods import GonePod
+from recommender.cluster.pods import TrackedPod
 from recommender.keys import WorkloadKey
 from recommender.usage.gathering import Gatherer
 from recommender.usage.samples import Outcome, Samples, Stretch, Wanted
@@ -17,6 +21,9 @@ from vgpu.capacity import Card
 from vgpu.prometheus import Series
 from vgpu.slices import Amounts, Resource
 from vgpu.usage_sources import DCGM, HAMI, TENSORFUSION, CardLookup, Preset
+
+Gathered = tuple[dict[str, dict[float, float]], dict[Outcome, int]]
+"""Values by UID and minute, and the outcomes of one series."""
 
 STEPS = 20
 L4 = Card("NVIDIA-L4", 121_000, 24 * 2**30)
@@ -144,6 +151,83 @@ def test_samples_from_before_the_pod_belong_to_another_of_its_name() -> None:
     samples, outcomes = gather(series(1.0, 2.0), pods=Pods(tracked(created=NOW + 1)))
     assert values(samples) == [2.0]
     assert outcomes == {Outcome.ACCEPTED: 1, Outcome.BEFORE_CREATION: 1}
+
+
+def reborn(
+    *pods: TrackedPod, asked: Stretch | None = None, preset: Preset = TENSORFUSION, **of: Any
+) -> Gathered:
+    """What becomes of two series of a name that pods had one after the other, the latest last."""
+    gatherer = Gatherer(
+        preset=preset,
+        find=lambda *_: pods[-1],
+        cards=of.get("known", ON_L4),
+        former=lambda pod: tuple(reversed(pods[:-1])) if pod is pods[-1] else (),
+    )
+    outcomes: Counter[Outcome] = Counter()
+    found = [series(*of["used"], uuid=uuid) for uuid in ("GPU-0", "GPU-1")]
+    samples = gatherer.gather(Resource.TFLOPS, found, asked or stretch(), outcomes)
+    taken: dict[str, dict[float, float]] = {}
+    for index, time, value in zip(samples.of, samples.times.tolist(), samples.values.tolist(), strict=True):
+        taken.setdefault(samples.pods[index].uid, {})[(time - NOW) / 60] = value
+    return taken, {outcome: count // 2 for outcome, count in outcomes.items()}
+
+
+def called(uid: str, *, created: float = 0.0, ended: float = math.inf, **pod: Any) -> TrackedPod:
+    """A pod named web-0, by when it was made and when it ended, in minutes after the first sample."""
+    found = tracked(created=NOW + 60 * created, **pod)
+    metadata = msgspec.structs.replace(found.pod.metadata, uid=uid)
+    made = replace(found, pod=msgspec.structs.replace(found.pod, metadata=metadata))
+    return GonePod(made.pod, made.workload, made.root, made.created, made.reused, end=NOW + 60 * ended)
+
+
+def test_a_sample_is_of_the_pod_that_had_the_name_then() -> None:
+    taken, outcomes = reborn(
+        called("a", created=-60, ended=1.5), called("b", created=3), used=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    )
+    assert taken == {"a": {0: 1.0, 1: 2.0, 2: 3.0}, "b": {4: 5.0, 5: 6.0}}
+    assert outcomes == {Outcome.ACCEPTED: 5, Outcome.FINISHED_POD: 1}
+
+
+def test_a_step_in_which_a_name_was_handed_on_is_nobodys() -> None:
+    taken, outcomes = reborn(
+        called("a", created=-60, ended=1.6), called("b", created=1.7), used=[1.0, 2.0, 3.0, 4.0]
+    )
+    assert taken == {"a": {0: 1.0, 1: 2.0}, "b": {3: 4.0}}
+    assert outcomes == {Outcome.ACCEPTED: 3, Outcome.BEFORE_CREATION: 1}
+
+
+def test_a_pod_that_was_seen_to_go_too_late_has_nothing_of_its_successor() -> None:
+    taken, _ = reborn(called("a", created=-60, ended=9), called("b", created=1), used=[1.0, 2.0, 3.0])
+    assert taken == {"a": {0: 1.0, 1: 2.0}, "b": {2: 3.0}}
+
+
+def test_a_name_that_many_had_is_told_apart_by_time() -> None:
+    pods = [called(uid, created=at, ended=at + 2) for uid, at in (("a", -1), ("b", 1), ("c", 3), ("d", 5))]
+    taken, outcomes = reborn(*pods, used=[float(minute) for minute in range(1, 9)])
+    assert taken == {
+        "a": {0: 1.0, 1: 2.0},
+        "b": {2: 3.0, 3: 4.0},
+        "c": {4: 5.0, 5: 6.0},
+        "d": {6: 7.0, 7: 8.0},
+    }
+    assert outcomes == {Outcome.ACCEPTED: 8}
+
+
+def test_what_a_former_pod_can_have_used_is_reckoned_by_its_own_node() -> None:
+    pods = [called("a", created=-60, ended=1, node="node-2"), called("b", created=1)]
+    known = cards({"node-1": L4, "node-2": Card("NVIDIA-L4", 50_000, 24 * 2**30)})
+    used = [0.5, 0.5, 0.5]
+    taken, _ = reborn(*pods, used=used, preset=HAMI, known=cards({"node-1": L4}))
+    assert taken == {"b": {2: 60.5}}
+    taken, outcomes = reborn(*pods, used=[60.0, 60.0, 60.0], known=known)
+    assert (taken, outcomes) == ({"b": {2: 60.0}}, {Outcome.ACCEPTED: 1, Outcome.IMPLAUSIBLE: 2})
+
+
+def test_of_a_former_pod_of_another_workload_nothing_counts_where_only_one_workload_is_wanted() -> None:
+    pods = [called("a", created=-60, ended=1, workload="other"), called("b", created=1)]
+    wanted = {WorkloadKey("default", "web"): (NOW - 60, NOW + 120)}
+    taken, outcomes = reborn(*pods, used=[1.0, 2.0, 3.0], asked=stretch(wanted=wanted))
+    assert (taken, outcomes) == ({"b": {2: 3.0}}, {Outcome.ACCEPTED: 1})
 
 
 def test_samples_after_a_pods_end_are_left_out_but_for_the_step_that_it_lies_in() -> None:
