@@ -157,6 +157,8 @@ def _is_due(live: Status, wanted: Status, age: float) -> bool:
 
 def _has_moved(old: object, new: object) -> bool:
     """Whether a target or bound of the new estimation differs from the old one by more than a tenth."""
+    if old == new:
+        return False
     if isinstance(new, Mapping):
         known = old if isinstance(old, Mapping) else {}
         # Confidence grows for ever; where that means anything it moves the bounds.
