@@ -11,6 +11,7 @@ import click
 import structlog
 
 import vgpu
+from vgpu.allocator import give_back_large_blocks
 from vgpu.errors import AutoscalerError, ExitCode
 from vgpu.kube.errors import KubeError
 
@@ -21,6 +22,7 @@ Run = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 def _recommender() -> click.Command:
+    give_back_large_blocks()  # before numpy has any
     from recommender.main import run  # noqa: PLC0415 - a service is loaded when it is called
 
     return service_command("recommender", run)

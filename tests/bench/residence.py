@@ -10,6 +10,7 @@ from tests.bench.preparing import prepare
 from tests.bench.report import BenchLine, at_most
 from tests.bench.rig import rig_for
 from tests.bench.servers import Addresses, serving
+from vgpu.allocator import give_back_large_blocks
 
 _WORKLOADS = 100_000
 _GOAL_MB = 600
@@ -44,6 +45,7 @@ def _compiled() -> int:
 
 
 def _stages() -> dict[str, int]:
+    give_back_large_blocks()  # as the command does
     # StatefulSets: what Deployments add are ReplicaSets to look up, which takes time and no memory.
     population = Population(steady=_WORKLOADS, controller="StatefulSet")
     with serving(population) as addresses:
