@@ -24,7 +24,7 @@ from recommender.figures.table import WorkloadFigures
 from recommender.histories.restoring import Inheritance, restored
 from recommender.leadership.election import Held, fence
 from recommender.leadership.shards import Shard
-from recommender.leadership.tenure import Leadership
+from recommender.leadership.tenure import Leadership, new_identity
 from recommender.metrics import RecommenderMetrics
 from recommender.permissions import require_permissions
 from recommender.rhythm import Timing
@@ -114,6 +114,7 @@ class Recommender:
         )
         self._around = Surroundings(
             settings=settings,
+            identity=new_identity(settings.identity),
             client=client,
             source=source,
             preset=preset,
@@ -161,7 +162,9 @@ class Recommender:
             NotSynced: kube-apiserver has not listed everything in time; in an ExceptionGroup.
         """
         settings, around = self._settings, self._around
-        leadership = Leadership.from_settings(settings, client=around.client, metrics=around.metrics)
+        leadership = Leadership.from_settings(
+            settings, identity=around.identity, client=around.client, metrics=around.metrics
+        )
         ops = OpsServer(
             host=settings.ops_host,
             port=settings.ops_port,

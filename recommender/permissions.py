@@ -15,6 +15,7 @@ from vgpu.kube.errors import Forbidden, NotFound
 from vgpu.kube.objects import PartialObject
 from vgpu.kube.resources import (
     CONFIG_MAPS,
+    EVENTS,
     GPUS,
     HPAS,
     LEASES,
@@ -62,6 +63,8 @@ def needed(settings: RecommenderSettings, *, gpus: bool) -> Iterator[Permission]
     yield from (Permission(WORKLOADS, verb) for verb in ("get", "create", "patch"))
     yield Permission(WORKLOADS, "patch", subresource="status")
     yield from (Permission(HPAS, verb) for verb in ("create", "patch", "delete"))
+    if settings.events:
+        yield from (Permission(EVENTS, verb) for verb in ("create", "patch"))
     yield from (Permission(kind, "get") for kind in OWNER_KINDS)
     if settings.external_scaler_urls:
         yield Permission(SECRETS, "get")

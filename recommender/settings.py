@@ -61,6 +61,13 @@ class RecommenderSettings(MetricSourceSettings):
         default=True, description="Whether the past of a workload that is seen for the first time is read"
     )
     backfill_pause: Seconds = Field(1, description="Rest between two reads of the past")
+    events: bool = Field(
+        default=True, description="Whether Kubernetes Events tell what happens to TensorFusionWorkloads"
+    )
+    event_rate: float = Field(
+        20, gt=0, le=1000, description="How many Events are written in a second at most"
+    )
+    event_burst: int = Field(50, ge=1, le=10_000, description="How many at once after a rest")
     workload_metrics: Literal["each", "aggregate"] = Field(
         "each", description="Whether /metrics has series of each workload or only sums over all"
     )

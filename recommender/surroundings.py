@@ -25,6 +25,7 @@ class Surroundings:
 
     Attributes:
         settings: the recommender's settings.
+        identity: how this process is called, as the holder of a Lease and in Events.
         client: the connection to kube-apiserver.
         source: the metric source.
         preset: what to ask the source for.
@@ -43,6 +44,7 @@ class Surroundings:
     """
 
     settings: RecommenderSettings
+    identity: str
     client: KubeClient
     source: PrometheusClient
     preset: Preset

@@ -22,6 +22,7 @@ from recommender.leadership.election import Held
 from recommender.observing import Observer
 from recommender.pasts import Pasts
 from recommender.publishing.autoscalers import HpaKeeper
+from recommender.publishing.events import EventRecorder, Tell, telling_transitions, untold
 from recommender.publishing.horizontal import HorizontalDefaults
 from recommender.publishing.outbox import Outbox, Pace
 from recommender.publishing.publisher import StatusPublisher
@@ -75,6 +76,8 @@ class Term:
         self._saver = Saver(memory=self._memory, keeper=keeper)
         self._feeder = self._new_feeder(inheritance)
         self.scalers = self._new_scalers()
+        self.events = self._new_recorder()
+        self.tell: Tell = self.events.tell if self.events is not None else untold
         self.engine = self._new_engine()
         self._rhythm = Rhythm(
             self.engine, changes=around.changes, metrics=around.metrics, timing=around.timing
@@ -95,6 +98,8 @@ class Term:
             await self.begin()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._rhythm.run(), name="rhythm")
+                if self.events is not None:
+                    tasks.create_task(self.events.run(), name="events")
                 tasks.create_task(self.scalers.asker.run(), name="external scalers")
         finally:
             await self._save_at_last(held)
@@ -239,6 +244,16 @@ class Term:
     def _pods_of(self, key: WorkloadKey) -> list[str]:
         return [pod.pod.metadata.name for pod in self._around.pods.of(key)]
 
+    def _new_recorder(self) -> EventRecorder | None:
+        around = self._around
+        return EventRecorder.from_settings(
+            around.settings,
+            client=self._client,
+            instance=around.identity,
+            metrics=around.metrics,
+            clock=around.timing.clock,
+        )
+
     def _new_reporter(self) -> Reporter:
         around, settings = self._around, self._around.settings
         return Reporter(
@@ -246,7 +261,12 @@ class Term:
             pods=around.pods,
             claims=around.claims,
             hpas=HpaKeeper(client=self._client, metrics=around.metrics),
-            publisher=StatusPublisher(client=self._client, metrics=around.metrics, turn=self._pace.turn),
+            publisher=StatusPublisher(
+                client=self._client,
+                metrics=around.metrics,
+                turn=self._pace.turn,
+                on_written=telling_transitions(self.tell),
+            ),
             figures=around.figures,
             defaults=HorizontalDefaults(metric=settings.horizontal_metric, target=settings.horizontal_target),
         )

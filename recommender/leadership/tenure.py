@@ -65,16 +65,16 @@ class Leadership:
 
     @classmethod
     def from_settings(
-        cls, settings: RecommenderSettings, *, client: KubeClient, metrics: LeaderMetrics
+        cls, settings: RecommenderSettings, *, identity: str, client: KubeClient, metrics: LeaderMetrics
     ) -> Self:
-        """The leadership that the settings ask for."""
+        """The leadership that the settings ask for, in the name of `identity`, which no other process has."""
         if not settings.leader_election:
             return cls(election=None, metrics=metrics)
         store = LeaseStore(
             client=client,
             namespace=settings.namespace,
             shard=Shard(settings.shard_index, settings.shard_count),
-            identity=new_identity(settings.identity),
+            identity=identity,
             timing=LeaseTiming(
                 duration=settings.lease_duration,
                 renew_deadline=settings.lease_renew_deadline,

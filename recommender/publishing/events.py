@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import structlog
 
@@ -11,7 +11,9 @@ from recommender.errors import NotLeader
 from recommender.metrics import RecommenderMetrics
 from recommender.publishing.event_series import Series, SeriesTable
 from recommender.publishing.happenings import Happening
+from recommender.publishing.outbox import Pace
 from recommender.publishing.transitions import transitions
+from recommender.settings import RecommenderSettings
 from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import AlreadyExists, Forbidden, KubeError, NotFound
 from vgpu.kube.objects import CustomObject, ObjectMeta
@@ -29,7 +31,7 @@ class Tell(Protocol):
     """Takes note of what has happened to a workload, without waiting."""
 
     def __call__(
-        self, workload: ObjectMeta, happening: Happening, *, related: ObjectMeta | None = None
+        self, workload: ObjectMeta, happening: Happening, /, *, related: ObjectMeta | None = None
     ) -> None:
         """Take note.
 
@@ -84,6 +86,22 @@ class EventRecorder:
         self._complaints = _Complaints()
         for outcome in Outcome:
             metrics.events.labels(outcome)
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: RecommenderSettings,
+        *,
+        client: KubeClient,
+        instance: str,
+        metrics: RecommenderMetrics,
+        clock: Callable[[], float],
+    ) -> Self | None:
+        """The recorder that the settings ask for; None where they want no Events."""
+        if not settings.events:
+            return None
+        pace = Pace(settings.event_rate, burst=settings.event_burst)
+        return cls(client=client, instance=instance, metrics=metrics, turn=pace.turn, clock=clock)
 
     @property
     def waiting(self) -> int:

@@ -34,6 +34,9 @@ class InStep:
 
 
 Compose = Callable[[CustomObject], Mapping[str, Any]]
+OnWritten = Callable[[CustomObject, CustomObject], None]
+"""Called with a workload before and after a write of its status, once for each that was made."""
+
 logger = structlog.get_logger(__name__)
 
 
@@ -44,6 +47,7 @@ class StatusPublisher:
         client: where they are patched.
         metrics: counts writes.
         turn: waits until another write may be made; asked before each that follows a conflict.
+        on_written: called after each write.
     """
 
     def __init__(
@@ -52,9 +56,11 @@ class StatusPublisher:
         client: KubeClient,
         metrics: RecommenderMetrics,
         turn: Callable[[], Awaitable[None]],
+        on_written: OnWritten = lambda _, __: None,
     ) -> None:
         self._client = client
         self._turn = turn
+        self._on_written = on_written
         self._metrics = metrics
         self._estimation_written: dict[WorkloadKey, float] = {}
         self._written: dict[WorkloadKey, CustomObject] = {}
@@ -140,8 +146,9 @@ class StatusPublisher:
         stored = await self._client.merge_patch(
             WORKLOADS, key.name, body, namespace=key.namespace, subresource="status"
         )
-        self._written[key] = msgspec.convert(stored, CustomObject)
+        after = self._written[key] = msgspec.convert(stored, CustomObject)
         if "estimation" in patch:
             self._estimation_written[key] = now
         self._metrics.writes.labels("status", "written").inc()
         logger.info("status written", workload=str(key), fields=sorted(patch))
+        self._on_written(live, after)

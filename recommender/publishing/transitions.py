@@ -74,6 +74,8 @@ def _rules(before: Status, after: Status) -> Iterator[Happening]:
 
 
 def _recommendation(before: Status, after: Status) -> Iterator[Happening]:
+    if before.get("recommendation") == after.get("recommendation"):
+        return  # as with most writes: parsing takes longer than all the rest
     old, new = _slice(before), _slice(after)
     if new == VgpuSlice() or old == new:
         return

@@ -582,7 +582,9 @@ async def test_without_an_election_the_work_begins_at_once_and_never_loses_its_l
 
     async with FakeKube() as fake, fake.client() as client:
         chosen = settings(leader_election=False)
-        await Leadership.from_settings(chosen, client=client, metrics=metrics).run(term)
+        await Leadership.from_settings(
+            chosen, identity=new_identity(chosen.identity), client=client, metrics=metrics
+        ).run(term)
         assert fake.requests == []
     assert begun == [float("inf")]
     assert metrics.value("leader") == 0
@@ -620,7 +622,9 @@ async def test_over_a_connection_the_settings_name_lease_and_holder() -> None:
 
     async with FakeKube() as fake, fake.client() as client:
         chosen = settings(shard_count=3, shard_index=1, identity="pod-x", namespace="here", lease_duration=20)
-        leadership = Leadership.from_settings(chosen, client=client, metrics=Metrics())
+        leadership = Leadership.from_settings(
+            chosen, identity=new_identity(chosen.identity), client=client, metrics=Metrics()
+        )
         work = asyncio.create_task(leadership.run(term))
         await until(lambda: begun)
         spec = fake.get(LEASES, "here", "vgpu-recommender-1-of-3")["spec"]
