@@ -28,12 +28,12 @@ run: $(STAMP) ## Start everything and tell the story live (ARGS=--once: exit whe
 cluster: $(STAMP) ## Keep a real control plane running and print the KUBECONFIG to export
 	$(BIN)/vgpu-autoscaler cluster $(ARGS)
 
-test: export HYPOTHESIS_PROFILE ?= thorough
-test: check unit e2e ## Run check, unit with many more examples, and end-to-end tests
+test: export HYPOTHESIS_PROFILE ?= usual
+test: check unit e2e ## Run check, unit with more examples, and end-to-end tests
 
 # Bytecode is kept in any case: pytest rewrites the assertions of all tests, which takes many seconds.
 unit: $(STAMP) ## Run the unit tests (no cluster, under a minute)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --ignore tests/e2e --numprocesses auto --dist loadgroup $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --ignore tests/e2e --numprocesses auto $(PYTEST_ARGS)
 
 e2e: $(STAMP) ## Run the end-to-end tests on a real control plane
 	$(BIN)/vgpu-autoscaler cluster --build-only

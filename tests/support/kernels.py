@@ -2,16 +2,9 @@
 
 from functools import cache
 
-import pytest
-
 from recommender.bank.kernels import Kernels, NumpyKernels
 
-compiled_once = pytest.mark.xdist_group("compiled kernels")
-"""For tests of the compiled kernels: one process has them all, and compiles; with `--dist loadgroup`."""
-
 KERNELS = ("numpy", "numba")
-EACH = ("numpy", pytest.param("numba", marks=compiled_once))
-"""KERNELS to parametrize tests with."""
 
 
 @cache

@@ -12,7 +12,7 @@ from recommender.bank.buckets import TFLOPS, Buckets
 from recommender.bank.histograms import HistogramBank
 from recommender.bank.kernels import Kernels
 from tests.support.examples import examples
-from tests.support.kernels import EACH, kernels_named
+from tests.support.kernels import KERNELS, kernels_named
 from tests.support.reference_histogram import LinearBuckets, ReferenceHistogram, inside
 
 HOUR = 3600.0
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
     time: float
 
 
-@pytest.fixture(params=EACH, scope="module")
+@pytest.fixture(params=KERNELS, scope="module")
 def kernels(request: pytest.FixtureRequest) -> Kernels:
     return kernels_named(request.param)
 

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from recommender.bank.buckets import TFLOPS, VRAM, ExponentialBuckets
 from recommender.bank.kernels import Decay, NumpyKernels, Samples, best_kernels
 from tests.support.examples import examples
-from tests.support.kernels import KERNELS, compiled_once, kernels_named
-
-pytestmark = compiled_once
+from tests.support.kernels import KERNELS, kernels_named
 
 EPSILON = 1e-4
 WIDTH = 32
