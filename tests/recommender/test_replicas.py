@@ -20,7 +20,7 @@ from tests.support.fake_prometheus import FakePrometheus
 from tests.support.recommending import Rig
 from tests.support.waiting import until
 from vgpu.annotations import AUTO_REPLICAS, AUTO_RESOURCES, WORKLOAD
-from vgpu.kube.resources import HPAS, LEASES, NAMESPACES, PODS, WORKLOADS, ResourceType
+from vgpu.kube.resources import EVENTS, HPAS, LEASES, NAMESPACES, PODS, WORKLOADS, ResourceType
 from vgpu.prometheus import PrometheusClient
 from vgpu.usage_sources import TENSORFUSION
 
@@ -182,7 +182,8 @@ async def test_a_shard_takes_no_notice_of_others_workloads(index: int) -> None:
         rig.deploy(last := next(name for name in map(str, range(100)) if of_shard(name, index)))
         await until(lambda: only.metric("pods") == len(mine) + 1)
         written = {request.path.split("/")[-1] for request in rig.kube.writes()[before:]}
-        assert written - {last, "status", f"vgpu-recommender-{index}-of-2"} == set()
+        assert written - {last, "status", "events", f"vgpu-recommender-{index}-of-2"} == set()
+        assert {event["regarding"]["name"] for event in rig.kube.objects(EVENTS)} <= {*mine, last}
         assert only.metric("workloads") in (len(mine), len(mine) + 1)
 
 
