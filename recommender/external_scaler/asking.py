@@ -26,7 +26,7 @@ from recommender.metrics import RecommenderMetrics
 from vgpu.kube.objects import CustomObject
 
 # By then a workload that was decided about for the first time is asked, and a clock that was set is noticed.
-_LONGEST_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 0.25
 _SHORTEST_WAIT: Final = 0.02
 _QUICK: Final = 2.0
 """Seconds in which an answer comes from a scaler that is well."""
