@@ -16,9 +16,10 @@ REASONS = {"RecommendationChanged", "CronRuleStarted", "CronRuleEnded", "Configu
 
 async def events(view: View) -> list[Json]:
     """The Events about TensorFusionWorkloads, as kubectl shows them."""
-    shown = await view.kubectl("get", "events.events.k8s.io", "-o", "json")
-    found = json.loads(shown)["items"]
-    return [event for event in found if event["regarding"]["kind"] == "TensorFusionWorkload"]
+    selector = "--field-selector=regarding.kind=TensorFusionWorkload"
+    shown = await view.kubectl("get", "events.events.k8s.io", selector, "-o", "json")
+    found: list[Json] = json.loads(shown)["items"]
+    return found
 
 
 async def switch(view: View, rule: Json, *, on: bool) -> None:
@@ -52,6 +53,7 @@ async def test_a_rule_that_starts_and_ends_time_and_again_is_one_event_each(view
     # To the rule's slice at first, then from it to the workload's own, and to and fro between the two.
     assert len(notes["RecommendationChanged"]) == len(set(notes["RecommendationChanged"])) == 3
     assert "start" in notes["ConfigurationInvalid"][0]
+    assert {event["regarding"]["kind"] for event in told} == {"TensorFusionWorkload"}
     ended = next(event for event in told if event["reason"] == "CronRuleEnded")
     assert ended["series"]["count"] == 3
     assert ended["regarding"]["uid"] == workload.metadata.uid
