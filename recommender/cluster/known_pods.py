@@ -9,7 +9,7 @@ from typing import Final
 from recommender.cluster.pods import TrackedPod
 from recommender.keys import WorkloadKey
 
-# About 75 MB. More that go while no usage can be read are half of a large cluster: the oldest are let go.
+# About 100 MB. More that go while no usage can be read are half of a large cluster: the oldest are let go.
 _MOST_GONE: Final = 50_000
 # So many are taken out at once, in a few milliseconds.
 _PORTION: Final = 5_000
