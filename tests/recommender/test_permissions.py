@@ -96,6 +96,12 @@ def test_gpu_objects_are_asked_for_only_where_they_are_followed(gpus: bool) -> N
     assert ({"list gpus.tensor-fusion.ai", "watch gpus.tensor-fusion.ai"} <= asked) is gpus
 
 
+@pytest.mark.parametrize("urls", [(), ("https://scaler.example.com",)])
+def test_secrets_are_read_only_where_external_scalers_are_switched_on(urls: tuple[str, ...]) -> None:
+    asked = {str(each) for each in needed(settings(external_scaler_urls=urls), gpus=False)}
+    assert {each for each in asked if "secrets" in each} == ({"get secrets"} if urls else set())
+
+
 async def test_a_namespace_that_is_not_there_is_told_with_what_to_do(kube: FakeKube) -> None:
     allow(kube)
     async with kube.client() as client:
