@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -18,6 +19,9 @@ BENCHES: Mapping[str, Callable[[], list[BenchLine]]] = {
     "exposition": scraping.lines,
 }
 """What can be measured, in the order in which it is."""
+
+# Of a table that goes to a file: wide enough for every column whole.
+_WIDTH: Final = 200
 
 
 @click.command(help=__doc__)
@@ -39,6 +43,8 @@ BENCHES: Mapping[str, Callable[[], list[BenchLine]]] = {
 def main(names: Sequence[str], file: Path | None) -> None:
     """Measure, print a table, and write a file if asked."""
     console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     lines: list[BenchLine] = []
     for name in names or BENCHES:
         # No spinner: it would run while time is taken.
