@@ -5,9 +5,10 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
+from recommender.cluster.gated import GatedPod
 from recommender.cluster.owners import OwnerLookup
 from recommender.keys import WorkloadKey, to_epoch
-from vgpu.kube.objects import ObjectMeta, Pod, controller_of
+from vgpu.kube.objects import ObjectMeta, controller_of
 from vgpu.naming import Owner, workload_name
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
@@ -25,7 +26,7 @@ class TrackedPod:
         reused: whether another pod of its name was known before it.
     """
 
-    pod: Pod
+    pod: GatedPod
     workload: WorkloadKey
     root: Owner
     created: float
@@ -85,12 +86,12 @@ class PodIndex:
         self._by_workload: dict[WorkloadKey, TrackedPod | dict[tuple[str, str], TrackedPod]] = {}
         self._gone: dict[tuple[str, str], str] = {}
 
-    def expecting(self, pods: Iterable[Pod]) -> AbstractAsyncContextManager[None]:
+    def expecting(self, pods: Iterable[GatedPod]) -> AbstractAsyncContextManager[None]:
         """Look up at once who owns these pods, if they are many; to be held open while they are tracked."""
         controllers = ((pod.metadata.namespace, controller_of(pod.metadata)) for pod in pods)
         return self._owners.expecting((namespace, owner) for namespace, owner in controllers if owner)
 
-    async def track(self, pod: Pod) -> TrackedPod | None:
+    async def track(self, pod: GatedPod) -> TrackedPod | None:
         """Take in a new or changed pod; None when it is one to leave alone, or of another shard.
 
         Raises:
@@ -184,7 +185,7 @@ class PodIndex:
         """The workloads of this shard that have a pod."""
         return frozenset(pod.workload for pod in self._pods.values())
 
-    async def _resolve(self, pod: Pod) -> TrackedPod | None:
+    async def _resolve(self, pod: GatedPod) -> TrackedPod | None:
         metadata = pod.metadata
         if pod.spec.resource_claims:
             return None

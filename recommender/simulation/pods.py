@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from recommender.bank.buckets import FloatArray, IndexArray
+from recommender.cluster.gated import GatedMeta, GatedPod
 from recommender.cluster.pods import TrackedPod
 from recommender.keys import WorkloadKey
 from recommender.simulation.measurements import Measurements
-from vgpu.kube.objects import ObjectMeta, Pod
 from vgpu.naming import Owner
 
 
@@ -51,8 +51,8 @@ class SimulatedPods:
         if number not in self._made:
             workload, of = divmod(number, len(self._names))
             (key, owner), name = self._owners[workload], self._names[of]
-            metadata = ObjectMeta(name=name, namespace=key.namespace, uid=f"{key.name}/{name}")
-            pod = Pod(metadata=metadata)
+            metadata = GatedMeta(name=name, namespace=key.namespace, uid=f"{key.name}/{name}")
+            pod = GatedPod(metadata=metadata)
             self._made[number] = TrackedPod(pod=pod, workload=key, root=owner, created=-math.inf)
         return self._made[number]
 

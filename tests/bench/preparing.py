@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from recommender.checkpoints.opening import open_keeper
 from recommender.checkpoints.snapshot import Snapshot
+from recommender.cluster.gated import GatedMeta, GatedPod
 from recommender.cluster.pods import TrackedPod
 from recommender.decisions.conditions import Condition
 from recommender.decisions.status import RECOMMENDATION_PROVIDED
@@ -29,7 +30,6 @@ from tests.bench.population import START, Member, Population, tflops_of, vram_of
 from tests.bench.rig import MINUTE, connected, settings_for
 from tests.bench.servers import Addresses
 from tests.support import builders
-from vgpu.kube.objects import ObjectMeta, Pod
 from vgpu.kube.resources import PODS, WORKLOADS
 from vgpu.naming import Owner
 from vgpu.slices import Amounts, Resource, VgpuSlice, format_amount
@@ -84,14 +84,14 @@ def learned(members: Sequence[Member]) -> tuple[Histories, Snapshot]:
 def tracked(member: Member) -> TrackedPod:
     """The pod of a workload, as the recommender knows it."""
     key, kind = member.key, member.kind
-    metadata = ObjectMeta(
+    metadata = GatedMeta(
         name=member.pod_name,
         namespace=key.namespace,
         uid=member.uid(PODS),
         annotations=builders.slice_annotations(),
     )
     root = Owner(kind.api_version, kind.kind, member.root_name, member.uid(kind))
-    return TrackedPod(pod=Pod(metadata), workload=key, root=root, created=_CREATED)
+    return TrackedPod(pod=GatedPod(metadata), workload=key, root=root, created=_CREATED)
 
 
 def _no_histories() -> Histories:

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from recommender.cluster.gated import GatedPod
 from vgpu import annotations as names
-from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, Pod
+from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler
 from vgpu.kube.resources import (
     CRON_JOBS,
     DEPLOYMENTS,
@@ -169,9 +170,9 @@ def _container_state(finished_at: str | None) -> Json:
     return {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": finished_at}}
 
 
-def pod_struct(name: str | None = "web-0", **arguments: Any) -> Pod:
-    """`pod`, as the code reads it."""
-    return struct(pod(name, **arguments), Pod)
+def pod_struct(name: str | None = "web-0", **arguments: Any) -> GatedPod:
+    """`pod`, as the recommender keeps it."""
+    return struct(pod(name, **arguments), GatedPod)
 
 
 def replica_set(deployment_name: str = "web", *, namespace: str = "default") -> Json:

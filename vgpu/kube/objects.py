@@ -94,22 +94,38 @@ class PodSpec(msgspec.Struct, frozen=True, gc=False, rename="camel"):
         _intern(self, "node_name")
 
 
+class WaitingState(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """Why a container does not run yet."""
+
+    reason: str | None = None
+
+
 class TerminatedState(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """How a container ended."""
 
     finished_at: str | None = None
+    exit_code: int = 0
+    reason: str | None = None
 
 
 class ContainerState(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What a container does; `terminated` is missing while it waits or runs."""
+    """What a container does: it waits, or has ended; neither is there while it runs."""
 
+    waiting: WaitingState | None = None
     terminated: TerminatedState | None = None
 
 
-class ContainerStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """One container of a pod as the kubelet sees it."""
+_NO_STATE: Final = ContainerState()
 
-    state: ContainerState = ContainerState()
+
+class ContainerStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """One container of a pod as the kubelet sees it; `last_state` is how it ended before it was restarted."""
+
+    name: str = ""
+    ready: bool = False
+    restart_count: int = 0
+    state: ContainerState = _NO_STATE
+    last_state: ContainerState = _NO_STATE
 
 
 class PodStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):

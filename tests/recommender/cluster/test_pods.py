@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from recommender.cluster.gated import GatedPod
 from recommender.cluster.owners import OwnerLookup
 from recommender.cluster.pods import PodIndex
 from recommender.keys import WorkloadKey
 from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from tests.support.usage import tracked
-from vgpu.kube.objects import Pod
 from vgpu.kube.resources import REPLICA_SETS
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -39,7 +39,7 @@ class Rollout:
             **pod,
         )
         built["metadata"]["creationTimestamp"] = f"2026-01-01T00:{minute:02}:00Z"
-        await self._index.track(builders.struct(built, Pod))
+        await self._index.track(builders.struct(built, GatedPod))
 
     async def deciding(self) -> str | None:
         found = await self._index.deciding(WEB)
@@ -137,7 +137,7 @@ async def test_a_pod_that_takes_over_a_name_is_known_as_such_and_stays_so() -> N
             built = builders.pod(name)
             built["metadata"]["uid"] = uid
             built["metadata"].setdefault("labels", {})["tensor-fusion.ai/workload"] = "web"
-            tracked_pod = await index.track(builders.struct(built, Pod))
+            tracked_pod = await index.track(builders.struct(built, GatedPod))
             assert tracked_pod is not None
             return tracked_pod.reused
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from recommender.cluster.gated import GatedPod
 from recommender.cluster.owners import OwnerLookup
 from recommender.cluster.pods import PodIndex, TrackedPod, newest
 from recommender.errors import OwnerGone
@@ -15,7 +16,7 @@ from recommender.publishing.workloads import WorkloadKeeper, desired_spec
 from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from vgpu.annotations import AUTO_RESOURCES, ORIGINAL_RESOURCES, TFLOPS_REQUEST, WORKLOAD, WORKLOAD_PROFILE
-from vgpu.kube.objects import CustomObject, Pod
+from vgpu.kube.objects import CustomObject
 from vgpu.kube.resources import CRON_JOBS, DEPLOYMENTS, JOBS, REPLICA_SETS, WORKLOADS
 from vgpu.naming import Owner
 
@@ -61,12 +62,12 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield Cluster(kube, client)
 
 
-def deployed(kube: FakeKube, suffix: str = "a") -> Pod:
+def deployed(kube: FakeKube, suffix: str = "a") -> GatedPod:
     """A pod of the Deployment `web` as kube-apiserver has stored it."""
     pod = builders.deployment_pod("web", suffix)
     stored = kube.get(REPLICA_SETS, "default", builders.replica_set("web")["metadata"]["name"])
     pod["metadata"]["ownerReferences"] = [builders.owner_reference(stored)]
-    return builders.struct(pod, Pod)
+    return builders.struct(pod, GatedPod)
 
 
 def test_a_workload_asks_for_what_its_template_and_profile_ask_for() -> None:
