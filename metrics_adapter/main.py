@@ -24,7 +24,7 @@ from vgpu.kube.resources import NODES, PODS
 from vgpu.metric_source import open_source, require_valid_queries
 from vgpu.prometheus import PrometheusClient
 from vgpu.serving import HttpsServer, OpsServer, run_until_signal
-from vgpu.telemetry import new_registry, watch_reflectors
+from vgpu.telemetry import new_registry, watch_reflectors, watch_requests
 
 GROUPS = (CUSTOM_METRICS,)
 
@@ -75,6 +75,7 @@ class Adapter:
         self._nodes = Reflector(kube, NODES, type=PartialObject) if preset.needs_cards else None
         registry = new_registry(service="metrics-adapter")
         watch_reflectors(registry, [self._pods, *([self._nodes] if self._nodes else [])])
+        watch_requests(registry, kube.contact)
         self._metrics = AdapterMetrics(registry)
         self._metrics.certificate_ends(self._pair.expires)
         self._poller = Poller(

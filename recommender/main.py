@@ -183,6 +183,8 @@ class Recommender:
     def not_ready(self) -> list[str]:
         """Why recommendations cannot be counted on now, a sentence for each reason; standing by is none."""
         reasons = self.cluster.not_ready()
+        if (unanswered := self._around.client.contact.problem()) is not None:
+            reasons.append(unanswered)
         if self._kernels is None:
             reasons.append("the loops over histograms are being set up")
         if self._unreadable is not None:

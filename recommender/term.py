@@ -10,6 +10,7 @@ from recommender.checkpoints.keeper import CheckpointKeeper
 from recommender.cluster.pods import newest
 from recommender.decisions.attention import Attention
 from recommender.decisions.configurations import Configurations
+from recommender.decisions.guarding import Guard, patience_of
 from recommender.decisions.verdicts import Judge
 from recommender.engine import Engine, Stages
 from recommender.errors import TermOver, TornHistories
@@ -66,7 +67,8 @@ class Term:
         self._client = client
         self._inherited = inheritance.keys
         self._configurations = Configurations()
-        self._pace = Pace(around.settings.status_writes_per_second)
+        # Both wait while kube-apiserver does not answer: what is written then fails.
+        self._turn = client.contact.before(Pace(around.settings.status_writes_per_second).turn)
         self._memory = Memory(
             inheritance.histories,
             cursor=inheritance.cursor,
@@ -152,7 +154,7 @@ class Term:
             attention=Attention(),
             judge=self._new_judge(),
             reporter=self._new_reporter(),
-            outbox=Outbox(self._pace),
+            outbox=Outbox(self._turn),
             figures=around.figures,
             saver=self._saver,
         )
@@ -171,7 +173,13 @@ class Term:
             cap=self._around.cluster.cap,
             newest_pod=lambda key: newest(pods.of(key)),
             advisor=self.scalers.book,
+            guard=self._new_guard(),
         )
+
+    def _new_guard(self) -> Guard:
+        guard = Guard(pods_of=self._around.pods.of, patience=patience_of(self._around.settings))
+        self._around.metrics.withdrawn.set_function(lambda: guard.withdrawn)
+        return guard
 
     def _new_scalers(self) -> Scalers:
         around = self._around
@@ -264,7 +272,7 @@ class Term:
             publisher=StatusPublisher(
                 client=self._client,
                 metrics=around.metrics,
-                turn=self._pace.turn,
+                turn=self._turn,
                 on_written=telling_transitions(self.tell),
             ),
             figures=around.figures,

@@ -1,7 +1,7 @@
 """What every service's own metrics registry begins with."""
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from prometheus_client import (
@@ -12,10 +12,11 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import vgpu
+from vgpu.kube.contact import Contact
 from vgpu.kube.reflector import Reflector
 
 REQUEST_BUCKETS: Final = (
@@ -69,6 +70,44 @@ class LateGauge(Collector):
         return [GaugeMetricFamily(self._name, self._documentation, value=self._value)]
 
 
+class CountedElsewhere(Collector):
+    """A counter that somebody else keeps, read at the time of the scrape.
+
+    Args:
+        name: of the metric, without `_total`.
+        documentation: what it tells.
+        labels: the names of its labels.
+        read: the values of the labels and the count, for each series.
+        registry: where it is shown.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        read: Callable[[], Iterable[tuple[Sequence[str], float]]],
+        *,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self.labels = tuple(labels)
+        self._read = read
+        registry.register(self)
+
+    def describe(self) -> Iterable[CounterMetricFamily]:
+        """The metric without its series."""
+        return [CounterMetricFamily(self._name, self._documentation, labels=self.labels)]
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """The metric as it is now."""
+        (family,) = self.describe()
+        for values, count in self._read():
+            family.add_metric(values, count)
+        return [family]
+
+
 def new_registry(*, service: str) -> CollectorRegistry:
     """A registry of its own for one service: process and garbage collector figures, and what is running.
 
@@ -104,6 +143,34 @@ def watch_reflectors(registry: CollectorRegistry, reflectors: Iterable[Reflector
         ["resource"],
         registry=registry,
     )
+    reflectors = tuple(reflectors)
+    CountedElsewhere(
+        "vgpu_kube_watch_interruptions",
+        "Times that the objects of a type could not be listed or watched, by the error",
+        ("resource", "error"),
+        lambda: (
+            ((reflector.resource.full_name, error), count)
+            for reflector in reflectors
+            for error, count in reflector.interruptions.items()
+        ),
+        registry=registry,
+    )
     for reflector in reflectors:
         contact.labels(reflector.resource.full_name).set_function(reflector.silence)
         unreadable.labels(reflector.resource.full_name).set_function(reflector.unreadable)
+
+
+def watch_requests(registry: CollectorRegistry, contact: Contact) -> None:
+    """Show how often kube-apiserver says no, or does not answer, read at the time of the scrape.
+
+    Args:
+        registry: The service's own.
+        contact: Of its client.
+    """
+    CountedElsewhere(
+        "vgpu_kube_request_errors",
+        "Requests to kube-apiserver that it refused or did not answer, by the error",
+        ("error",),
+        lambda: (((error,), count) for error, count in contact.errors.items()),
+        registry=registry,
+    )

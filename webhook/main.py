@@ -12,7 +12,7 @@ from vgpu.certificates import ServingPair, issue_serving_pair, server_context
 from vgpu.kube.client import KubeClient
 from vgpu.kube.resources import PROFILES, WORKLOADS
 from vgpu.serving import HttpsServer, OpsServer, run_until_signal
-from vgpu.telemetry import new_registry, watch_reflectors
+from vgpu.telemetry import new_registry, watch_reflectors, watch_requests
 from webhook.app import build_app
 from webhook.caches import Caches
 from webhook.metrics import WebhookMetrics
@@ -60,6 +60,7 @@ class Webhook:
         metrics = WebhookMetrics(new_registry(service="webhook"))
         metrics.watch_caches(self.caches.sizes())
         watch_reflectors(metrics.registry, self.caches.reflectors)
+        watch_requests(metrics.registry, client.contact)
         metrics.certificate_ends(self._pair.expires)
         self.https = HttpsServer(
             build_app(lookups=self.caches, metrics=metrics),

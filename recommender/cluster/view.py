@@ -21,7 +21,7 @@ from vgpu.kube.objects import CustomObject, HorizontalPodAutoscaler, PartialObje
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import GPUS, HPAS, NODES, PODS, PROFILES, SCALED_OBJECTS, WORKLOADS
 from vgpu.slices import Amounts
-from vgpu.telemetry import watch_reflectors
+from vgpu.telemetry import watch_reflectors, watch_requests
 from vgpu.usage_sources import CardLookup, shares_cards
 
 # A watch tells every minute or so that nothing has changed, and is begun anew after five.
@@ -117,8 +117,9 @@ class Cluster:
                 waiting.create_task(optional.wait_synced(timeout))
 
     def show(self, registry: CollectorRegistry) -> None:
-        """Have a registry tell how current the copies are."""
+        """Have a registry tell how current the copies are, and what kube-apiserver refuses."""
         watch_reflectors(registry, self._reflectors.values())
+        watch_requests(registry, self._client.contact)
 
     def not_ready(self) -> list[str]:
         """What has not been listed yet, and what may be out of date; a sentence for each."""

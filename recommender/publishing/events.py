@@ -101,7 +101,8 @@ class EventRecorder:
         if not settings.events:
             return None
         pace = Pace(settings.event_rate, burst=settings.event_burst)
-        return cls(client=client, instance=instance, metrics=metrics, turn=pace.turn, clock=clock)
+        turn = client.contact.before(pace.turn)
+        return cls(client=client, instance=instance, metrics=metrics, turn=turn, clock=clock)
 
     @property
     def waiting(self) -> int:

@@ -54,11 +54,11 @@ class Outbox(Generic[T]):
     who came first is first: a thousand workloads of one hold up a single one of another by one turn.
 
     Args:
-        pace: how fast entries may be taken.
+        turn: waits until another entry may be taken.
     """
 
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, turn: Callable[[], Awaitable[None]]) -> None:
+        self._turn = turn
         self._entries: dict[WorkloadKey, T] = {}
         self._urgent, self._others = _Lane(), _Lane()
         self._lanes: dict[WorkloadKey, _Lane] = {}
@@ -98,7 +98,7 @@ class Outbox(Generic[T]):
         async with self._gate:
             while True:
                 await self._bell.wait()
-                await self._pace.turn()
+                await self._turn()
                 key = self._urgent.pop() or self._others.pop()
                 if not self._urgent and not self._others:
                     self._bell.clear()

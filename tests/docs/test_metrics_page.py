@@ -17,8 +17,9 @@ from recommender.figures.table import WorkloadFigures
 from recommender.metrics import RecommenderMetrics
 from recommender.publishing.events import Outcome as EventOutcome
 from recommender.usage.samples import Outcome
+from vgpu.kube.contact import KINDS, Contact
 from vgpu.prometheus import PrometheusError
-from vgpu.telemetry import new_registry, watch_reflectors
+from vgpu.telemetry import CountedElsewhere, new_registry, watch_reflectors, watch_requests
 from webhook.edits import Label
 from webhook.errors import LeftAloneError
 from webhook.metrics import WebhookMetrics
@@ -66,6 +67,7 @@ def registered() -> Iterator[Documented]:
     WebhookMetrics(registry)
     AdapterMetrics(registry)
     watch_reflectors(registry, [])
+    watch_requests(registry, Contact())
     for collector in set(registry._collector_to_names):
         if not isinstance(collector, (ProcessCollector, GCCollector)):
             yield from _told_by(collector)
@@ -74,6 +76,10 @@ def registered() -> Iterator[Documented]:
 
 
 def _told_by(collector: object) -> Iterator[Documented]:
+    if isinstance(collector, CountedElsewhere):
+        for counter in collector.describe():
+            yield Documented(f"{counter.name}_total", counter.type, frozenset(collector.labels))
+        return
     if not isinstance(collector, MetricWrapperBase):
         for family in collector.describe():  # type: ignore[attr-defined]  # custom collectors all have it
             yield Documented(family.name, family.type, frozenset())
@@ -127,6 +133,7 @@ def kinds_of(error: type[T]) -> Iterator[type[T]]:
     ("heading", "expected"),
     [
         ("What becomes of samples", values(Outcome)),
+        ("Errors of kube-apiserver", set(KINDS)),
         ("Errors of the metric source", {error.__name__ for error in kinds_of(PrometheusError)}),
         (
             "Failures of checkpoints",

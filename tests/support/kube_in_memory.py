@@ -15,6 +15,7 @@ from kubernetes_asyncio.client import Configuration
 from tests.support.kube_http import KubeApi, Request, status_body
 from tests.support.kube_store import KubeStore, Refused
 from vgpu.kube.client import KubeClient
+from vgpu.kube.contact import Contact
 from vgpu.kube.credentials import Credentials
 from vgpu.kube.errors import ApiUnreachable, error_from_answer
 from vgpu.kube.transport import Call, Transport
@@ -58,6 +59,7 @@ class _InMemory(Transport):
     def __init__(self, kube: KubeInMemory, trouble: Callable[[Call], Trouble]) -> None:
         self.credentials = Credentials(Configuration(host=_SERVER), source="memory", kubeconfig=None)
         self.timeout = 10.0
+        self.contact = Contact()
         self._kube = kube
         self._trouble = trouble
 

@@ -1,13 +1,16 @@
+import asyncio
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from tests.support.fake_kube import FakeKube
+from tests.support.waiting import until
+from vgpu.kube.contact import KINDS
 from vgpu.kube.objects import CustomObject, Pod
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import PODS, WORKLOADS
-from vgpu.telemetry import LateGauge, new_registry, watch_reflectors
+from vgpu.telemetry import LateGauge, new_registry, watch_reflectors, watch_requests
 
 
 def silence(registry: CollectorRegistry, resource: str) -> float | None:
@@ -64,3 +67,25 @@ def test_counters_do_not_tell_when_they_were_made() -> None:
     registry = new_registry(service="test")
     Counter("vgpu_polls", "Polls", registry=registry).inc()
     assert b"_created" not in generate_latest(registry)
+
+
+async def test_a_watch_that_is_interrupted_and_a_request_that_is_refused_are_counted_by_their_error() -> None:
+    registry = new_registry(service="test")
+    async with FakeKube() as fake, fake.client() as client:
+        pods = Reflector(client, PODS, type=Pod)
+        watch_reflectors(registry, [pods])
+        watch_requests(registry, client.contact)
+        running = asyncio.create_task(pods.run())
+        await until(fake.open_watches)
+        fake.compact()
+        fake.fail("/pods", code=410, reason="Expired")
+        fake.drop_watches()
+        interruptions = "vgpu_kube_watch_interruptions_total"
+        await until(lambda: registry.get_sample_value(interruptions, {"resource": "pods", "error": "Gone"}))
+        running.cancel()
+    counted = {
+        error: registry.get_sample_value("vgpu_kube_request_errors_total", {"error": error})
+        for error in KINDS
+    }
+    assert counted["Gone"] == 1
+    assert counted["Forbidden"] == 0

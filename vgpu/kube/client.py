@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from vgpu.kube import readiness
+from vgpu.kube.contact import Contact
 from vgpu.kube.credentials import Credentials
 from vgpu.kube.errors import Gone, MissingCrds
 from vgpu.kube.objects import PartialObject
@@ -89,6 +90,11 @@ class KubeClient:
     def server(self) -> str:
         """The address of kube-apiserver."""
         return self._transport.credentials.server
+
+    @property
+    def contact(self) -> Contact:
+        """Whether kube-apiserver answers, and what it has refused."""
+        return self._transport.contact
 
     async def get(
         self,

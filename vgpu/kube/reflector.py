@@ -3,6 +3,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, ItemsView
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
@@ -78,6 +79,8 @@ class Reflector(Generic[T]):
         """
         self.resource = resource
         self.last_error: KubeError | None = None
+        self.interruptions: Counter[str] = Counter()
+        """How often list and watch failed, by the name of the error."""
         self._last_contact = time.monotonic()
         self._client = client
         self._type = type
@@ -151,6 +154,7 @@ class Reflector(Generic[T]):
                 self._revision = None
             if time.monotonic() - started < _WORKED_SECONDS:
                 raise
+            self.interruptions[type(error).__name__] += 1
             _log.info("watch is resumed", resource=self.resource.full_name, error=str(error))
             return
         if not changed and time.monotonic() - started < 1.0:
@@ -237,6 +241,7 @@ class Reflector(Generic[T]):
     def _log_failure(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.last_error = error if isinstance(error, KubeError) else None
+        self.interruptions[type(error).__name__] += 1
         _log.warning(
             "list and watch is interrupted",
             resource=self.resource.full_name,

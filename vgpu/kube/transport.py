@@ -20,8 +20,10 @@ from tenacity import (
 )
 from yarl import URL
 
+from vgpu.kube.contact import Contact
 from vgpu.kube.credentials import Credentials
 from vgpu.kube.errors import (
+    ApiError,
     ApiUnreachable,
     BadAnswer,
     KubeError,
@@ -70,6 +72,7 @@ class Transport:
     def __init__(self, credentials: Credentials, *, user_agent: str, timeout: float) -> None:
         self.credentials = credentials
         self.timeout = timeout
+        self.contact = Contact()
         self._limits = aiohttp.ClientTimeout(total=timeout)
         # Asked once: aiohttp's own `trust_env` asks two threads with every request.
         self._proxy = _proxy_of_environment(credentials.server)
@@ -148,6 +151,19 @@ class Transport:
 
     @asynccontextmanager
     async def _open(self, call: Call, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer that says yes; whoever reads it to the end finds out whether it came whole."""
+        try:
+            async with self._answer(call, limits) as response:
+                self.contact.answered()
+                yield response
+        except (ApiError, ApiUnreachable) as error:
+            self.contact.failed(error)
+            raise
+
+    @asynccontextmanager
+    async def _answer(
+        self, call: Call, limits: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         server = self.credentials.server
         try:
             headers = await self._headers(call)

@@ -15,7 +15,7 @@ WEB = WorkloadKey("default", "web")
 
 def unhurried(*keys: WorkloadKey) -> Outbox[str]:
     """An outbox that nobody has to wait for."""
-    outbox: Outbox[str] = Outbox(Pace(1e9))
+    outbox: Outbox[str] = Outbox(Pace(1e9).turn)
     for key in keys:
         outbox.put(key, "first", urgent=False)
     return outbox
@@ -116,7 +116,7 @@ def test_two_thousand_in_fifty_namespaces_keep_the_pace_and_their_turns(writers:
     loop, taken = VirtualLoop(), list[tuple[float, WorkloadKey]]()
 
     async def play() -> None:
-        outbox: Outbox[str] = Outbox(Pace(50, clock=loop.time))
+        outbox: Outbox[str] = Outbox(Pace(50, clock=loop.time).turn)
         for number in range(2000):
             outbox.put(WorkloadKey(f"team-{number // 40}", f"web-{number}"), "first", urgent=False)
 
