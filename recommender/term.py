@@ -10,7 +10,6 @@ from recommender.checkpoints.keeper import CheckpointKeeper
 from recommender.cluster.pods import newest
 from recommender.decisions.attention import Attention
 from recommender.decisions.configurations import Configurations
-from recommender.decisions.guarding import Guard, patience_of
 from recommender.decisions.verdicts import Judge
 from recommender.engine import Engine, Stages
 from recommender.errors import TermOver, TornHistories
@@ -173,13 +172,7 @@ class Term:
             cap=self._around.cluster.cap,
             newest_pod=lambda key: newest(pods.of(key)),
             advisor=self.scalers.book,
-            guard=self._new_guard(),
         )
-
-    def _new_guard(self) -> Guard:
-        guard = Guard(pods_of=self._around.pods.of, patience=patience_of(self._around.settings))
-        self._around.metrics.withdrawn.set_function(lambda: guard.withdrawn)
-        return guard
 
     def _new_scalers(self) -> Scalers:
         around = self._around
