@@ -16,6 +16,8 @@ KINDS: Final = tuple(each.__name__ for each in (ApiUnreachable, ApiError, *ApiEr
 _SPARED: Final = 3.0
 # So often one of those who wait tries, where nobody else has anything to ask.
 _PROBE: Final = 1.0
+# What fails where all else is answered is not to be tried without a pause for it.
+_MOMENT: Final = 1.0
 
 
 class Contact:
@@ -66,6 +68,17 @@ class Contact:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PROBE):
                     await self._back.wait()
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for so long, but where nobody is answered only until somebody is, and a moment."""
+        moment = min(seconds, _MOMENT)
+        await asyncio.sleep(moment)
+        if self._lost is None:
+            await asyncio.sleep(seconds - moment)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds - moment):
+                await self._back.wait()
 
     def before(self, turn: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         """What waits until kube-apiserver answers, and then for a turn."""

@@ -139,7 +139,11 @@ class Reflector(Generic[T]):
         while True:
             # A new one each time: what worked starts over with the shortest back-off.
             retrying = AsyncRetrying(
-                wait=self._backoff, retry=retry_if_exception_type(KubeError), before_sleep=self._log_failure
+                wait=self._backoff,
+                # A server that is back after minutes is not left alone for the rest of a long wait.
+                sleep=self._client.contact.rest,
+                retry=retry_if_exception_type(KubeError),
+                before_sleep=self._log_failure,
             )
             await retrying(self._follow)
 

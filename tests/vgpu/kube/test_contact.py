@@ -79,6 +79,23 @@ def test_while_nothing_is_answered_one_at_a_time_goes_on_to_try() -> None:
     run(play())
 
 
+def test_a_long_rest_ends_when_somebody_is_answered_again_and_another_one_does_not() -> None:
+    async def rest_of(contact: Contact) -> float:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        await contact.rest(30)
+        return loop.time() - begin
+
+    async def play() -> list[float]:
+        away, back, well = Contact(), Contact(), Contact()
+        away.failed(LOST)
+        back.failed(LOST)
+        asyncio.get_running_loop().call_later(7, back.answered)
+        return await asyncio.gather(*map(rest_of, (away, back, well)))
+
+    assert run(play()) == pytest.approx([30, 7, 30])
+
+
 async def test_a_server_that_answers_is_not_waited_for() -> None:
     contact = Contact()
     contact.failed(REFUSED)
