@@ -213,6 +213,12 @@ def _reason(error: Exception) -> str:
 
 def _latest(schedule: _Schedule, now: float) -> float:
     """The latest time at or before now at which the schedule fires, in seconds since the epoch."""
+    return _latest_of_minute(schedule, math.floor(now / 60) * 60)
+
+
+# A rule that thousands of workloads have begins for all of them at once: one look at the calendar for all.
+@lru_cache(maxsize=_MAX_CACHED_SCHEDULES)
+def _latest_of_minute(schedule: _Schedule, now: float) -> float:
     local = _local(now, schedule.zone)
     # In the second pass of an hour that comes twice, all of its times have fired in the first.
     repeated = _offset(local.replace(fold=0)) - _offset(local)
@@ -222,6 +228,11 @@ def _latest(schedule: _Schedule, now: float) -> float:
 
 def _earliest(schedule: _Schedule, now: float) -> float:
     """The earliest time after now at which the schedule fires, in seconds since the epoch."""
+    return _earliest_of_minute(schedule, math.floor(now / 60) * 60)
+
+
+@lru_cache(maxsize=_MAX_CACHED_SCHEDULES)
+def _earliest_of_minute(schedule: _Schedule, now: float) -> float:
     local = _local(now, schedule.zone)
     walls = _fires(schedule, local.replace(tzinfo=None), croniter.get_next)
     return next(instant for wall in walls if (instant := _instant(wall, schedule.zone)) > now)
@@ -239,8 +250,7 @@ def _fires(schedule: _Schedule, wall: datetime, step: Callable[..., datetime]) -
 
 
 def _local(now: float, zone: ZoneInfo) -> datetime:
-    minute = datetime.fromtimestamp(math.floor(now / 60) * 60, UTC)
-    return minute.astimezone(zone)
+    return datetime.fromtimestamp(now, UTC).astimezone(zone)
 
 
 def _offset(local: datetime) -> timedelta:

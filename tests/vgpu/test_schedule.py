@@ -1,12 +1,15 @@
 """Cron rules: the documented example, windows of every kind, clock changes, and what is refused."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.support.cron import utc
+from vgpu import schedule
 from vgpu.schedule import Rule, ScheduleError, active_rule, is_active, next_transition, validate_rule
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -308,3 +311,22 @@ def test_every_question_about_a_bad_rule_is_answered_with_its_error() -> None:
     for ask in (active_rule, next_transition):
         with pytest.raises(ScheduleError, match='"test"'):
             ask([DOCUMENTED, bad], 0.0)
+
+
+def test_a_rule_that_thousands_have_is_looked_up_in_the_calendar_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[object] = []
+    real = schedule._fires
+
+    def counted(*arguments: Any) -> Iterator[datetime]:
+        looks.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(schedule, "_fires", counted)
+    begin = utc(2031, 3, 3, 10).timestamp()
+    for second in range(60):
+        rule = Rule(name=f"of workload {second}", start="7 9 * * *", end="13 17 * * *")
+        assert active_rule([rule], begin + second) == rule
+        assert next_transition([rule], begin + second) == utc(2031, 3, 3, 17, 13).timestamp()
+    assert len(looks) == 3, "the latest start, the latest end, and the next end"
