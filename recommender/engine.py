@@ -23,6 +23,7 @@ from recommender.publishing.outbox import Outbox
 from recommender.publishing.reporting import Reporter
 from recommender.publishing.urgency import Due
 from recommender.saving import Saver
+from recommender.updating.updater import Updater
 from vgpu.api import AutoSetResources
 from vgpu.kube.objects import CustomObject
 
@@ -55,6 +56,7 @@ class Stages:
     outbox: Outbox[ToWrite]
     figures: WorkloadFigures
     saver: Saver
+    updater: Updater | None = None
 
 
 _Configured = tuple[CustomObject, Configuration]
@@ -92,6 +94,7 @@ class Engine:
         self._outbox = stages.outbox
         self._figures = stages.figures
         self._saver = stages.saver
+        self._updater = stages.updater
         self._changes = changes
         self._failures = failures
         self._metrics = metrics
@@ -221,6 +224,7 @@ class Engine:
         compared = self._reporter.compare(
             found.live, found.verdict, problems=self._observer.problems(key), now=found.now
         )
+        self._update_pods(key, found, in_step=not isinstance(compared, Due))
         if isinstance(compared, Due):
             self._outbox.put(key, found, urgent=compared.urgent)
         elif self._outbox.is_being_written(key):
@@ -231,6 +235,16 @@ class Engine:
                 self._attention.settle(
                     key, found.verdict, compared.status, estimation_written=compared.estimation_written
                 )
+
+    def _update_pods(self, key: WorkloadKey, found: ToWrite, *, in_step: bool) -> None:
+        """Have running pods compared once new ones get what was decided: what stands in the status."""
+        if self._updater is None:
+            return
+        if in_step:
+            invalid = bool(self._observer.problems(key))
+            self._updater.consider(found.live, found.verdict, invalid=invalid)
+        else:
+            self._updater.pause(key)
 
     async def _publish(self, key: WorkloadKey, entry: ToWrite) -> None:
         """Write of one workload as it is now; whether it is in step then, the next look at it tells."""
@@ -263,6 +277,8 @@ class Engine:
         for key in observed.missing:
             self._judge.forget(key)
             self._outbox.drop(key)
+            if self._updater is not None:
+                self._updater.forget(key)
             self._reporter.forget(key)
             self._attention.forget(key)
         for key in observed.retired:

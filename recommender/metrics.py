@@ -53,6 +53,7 @@ class RecommenderMetrics:
         """Show nothing any more that only a leader knows."""
         self.backfill_pending.set_function(lambda: 0)
         self.unwritten.set_function(lambda: 0)
+        self.updates_held.clear()
         for known in (
             self.source_last_success,
             self.source_cursor,
@@ -76,6 +77,15 @@ class RecommenderMetrics:
         )
         self.events = self._counter(
             "events", "What was to be told as Kubernetes Events, by what became of it", "outcome"
+        )
+        self.evictions = self._counter(
+            "evictions", "Pods that were to be made anew, by what became of it", "outcome"
+        )
+        self.updates_held = Gauge(
+            f"{_PREFIX}_updates_held",
+            "Workloads with running pods that should be made anew and are not now",
+            ("reason",),
+            registry=self._registry,
         )
         self.workload_errors = self._counter("workload_errors", "Errors of one workload or pod", "stage")
         self.late_passes = self._counter("late_passes", "Passes that took longer than the interval")

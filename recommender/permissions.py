@@ -63,6 +63,8 @@ def needed(settings: RecommenderSettings, *, gpus: bool) -> Iterator[Permission]
     yield from (Permission(WORKLOADS, verb) for verb in ("get", "create", "patch"))
     yield Permission(WORKLOADS, "patch", subresource="status")
     yield from (Permission(HPAS, verb) for verb in ("create", "patch", "delete"))
+    if settings.evictions:
+        yield Permission(PODS, "create", subresource="eviction")
     if settings.events:
         yield from (Permission(EVENTS, verb) for verb in ("create", "patch"))
     yield from (Permission(kind, "get") for kind in OWNER_KINDS)

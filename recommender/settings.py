@@ -7,6 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from recommender.external_scaler.addresses import AllowList
 from vgpu.metric_source import MetricSourceSettings
+from vgpu.operator import MODE_DESCRIPTION, Mode
 from vgpu.settings import FilePath, Port, Seconds
 
 _MOST_HALF_LIVES: Final = 40
@@ -38,6 +39,7 @@ class RecommenderSettings(MetricSourceSettings):
 
     model_config = SettingsConfigDict(env_prefix="VGPU_RECOMMENDER_")
 
+    mode: Mode = Field("standalone", description=MODE_DESCRIPTION)
     # Prometheus knows milliseconds, and a shorter step than a tenth of a second no exporter fills.
     interval: Seconds = Field(60, ge=0.1, description="How often usage is read and estimates are made")
     usage_step: Seconds | None = Field(
@@ -68,6 +70,26 @@ class RecommenderSettings(MetricSourceSettings):
         20, gt=0, le=1000, description="How many Events are written in a second at most"
     )
     event_burst: int = Field(50, ge=1, le=10_000, description="How many at once after a rest")
+    evictions: bool = Field(
+        default=True, description="Whether pods of workloads with update mode Recreate are evicted at all"
+    )
+    evictions_per_minute: float = Field(
+        10, gt=0, le=6000, description="How many pods are evicted in a minute at most, in the whole cluster"
+    )
+    eviction_cool_down: Seconds = Field(
+        60,
+        description="Rest of a workload between a Ready replacement and its next eviction",
+    )
+    eviction_minimum_age: Seconds = Field(600, description="How long a new pod is left alone")
+    eviction_fraction: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Part of a workload's pods that may be evicted at once; one always may",
+    )
+    eviction_threshold: float = Field(
+        0.1, ge=0, description="Fraction by which a request or limit has to differ for its pod to be evicted"
+    )
     workload_metrics: Literal["each", "aggregate"] = Field(
         "each", description="Whether /metrics has series of each workload or only sums over all"
     )

@@ -31,6 +31,8 @@ from recommender.publishing.workloads import WorkloadKeeper
 from recommender.rhythm import Rhythm
 from recommender.saving import Saver
 from recommender.surroundings import Surroundings
+from recommender.updating.eviction import Evictor
+from recommender.updating.updater import Rules, Updater
 from recommender.usage.backfill import Backfill
 from recommender.usage.reading import BulkReader, UsageReader
 from vgpu.kube.client import KubeClient
@@ -79,6 +81,7 @@ class Term:
         self.scalers = self._new_scalers()
         self.events = self._new_recorder()
         self.tell: Tell = self.events.tell if self.events is not None else untold
+        self.updater = self._new_updater()
         self.engine = self._new_engine()
         self._rhythm = Rhythm(
             self.engine, changes=around.changes, metrics=around.metrics, timing=around.timing
@@ -101,6 +104,8 @@ class Term:
                 tasks.create_task(self._rhythm.run(), name="rhythm")
                 if self.events is not None:
                     tasks.create_task(self.events.run(), name="events")
+                if self.updater is not None:
+                    tasks.create_task(self.updater.run(), name="updates of pods")
                 tasks.create_task(self.scalers.asker.run(), name="external scalers")
         finally:
             await self._save_at_last(held)
@@ -156,6 +161,7 @@ class Term:
             outbox=Outbox(self._turn),
             figures=around.figures,
             saver=self._saver,
+            updater=self.updater,
         )
         return Engine(
             stages=stages,
@@ -253,6 +259,21 @@ class Term:
             instance=around.identity,
             metrics=around.metrics,
             clock=around.timing.clock,
+        )
+
+    def _new_updater(self) -> Updater | None:
+        around = self._around
+        if not around.settings.evictions:
+            return None
+        return Updater(
+            evictor=Evictor(self._client),
+            rules=Rules.from_settings(around.settings),
+            pods_of=around.pods.of,
+            cap=around.cluster.cap,
+            tell=self.tell,
+            metrics=around.metrics,
+            clock=around.timing.clock,
+            monotonic=around.timing.monotonic,
         )
 
     def _new_reporter(self) -> Reporter:

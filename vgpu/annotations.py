@@ -25,6 +25,14 @@ AUTOSCALE: Final = f"{GROUP}/autoscale"
 AUTOSCALE_TARGET: Final = f"{GROUP}/autoscale-target"
 """The newer spelling of AUTO_SCALE_TARGET_RESOURCE."""
 
+UPDATE_MODE: Final = f"{GROUP}/update-mode"
+"""Whether running pods are made anew when they lack what is recommended: "Initial" (no) or "Recreate"."""
+EVICT: Final = f"{GROUP}/evict"
+"""As "false" it keeps the update mode Recreate from evicting the pod."""
+
+AUTOSCALING_CONFIG: Final = f"{GROUP}/autoscaling-config"
+"""On a WorkloadProfile, in companion mode: an autoScalingConfig as YAML, over the one in its spec."""
+
 WORKLOAD: Final = f"{GROUP}/workload"
 """Name of the pod's TensorFusionWorkload, set by the webhook or by a person; once set, everyone uses it."""
 ORIGINAL_RESOURCES: Final = f"{GROUP}/original-resources"

@@ -15,6 +15,7 @@ CONFIGURING_ANNOTATIONS = (
     keys.AUTO_REPLICAS,
     keys.AUTOSCALE,
     keys.AUTOSCALE_TARGET,
+    keys.UPDATE_MODE,
 )
 """The annotations that win over a profile or a workload, field by field."""
 

@@ -1,5 +1,6 @@
 """Gated pods as they are kept: a hundred thousand of them lie in memory, each with what is asked of it."""
 
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -15,21 +16,53 @@ _OURS: Final = f"{GROUP}/"
 # One crash happens; a container that goes on like this for the second time does not come up by itself.
 _CRASHES: Final = 2
 _BACK_OFF: Final = "CrashLoopBackOff"
+SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+"""The cluster autoscaler's annotation; as "false" it keeps us from evicting the pod, too."""
+_KEPT: Final = frozenset({POD_TEMPLATE_HASH_LABEL, SAFE_TO_EVICT})
+# Labels and annotations of pods that are scheduled, or start anew, only together with others.
+_GANGS: Final = frozenset(
+    {
+        "pod-group.scheduling.sigs.k8s.io",
+        "pod-group.scheduling.sigs.k8s.io/name",
+        "scheduling.x-k8s.io/pod-group",
+        "scheduling.k8s.io/group-name",
+        "leaderworkerset.sigs.k8s.io/name",
+        "kueue.x-k8s.io/pod-group-name",
+        "kueue.x-k8s.io/queue-name",
+        "jobset.sigs.k8s.io/jobset-name",
+        "training.kubeflow.org/job-name",
+        "ray.io/cluster",
+        "yunikorn.apache.org/task-group-name",
+    }
+)
+_GANG_PREFIXES: Final = ("volcano.sh/", f"{GROUP}/gang-")
 
 
 def _kept(texts: dict[str, str] | None) -> dict[str, str] | None:
     if texts is None:
         return None
-    return {name: texts[name] for name in texts if name.startswith(_OURS) or name == POD_TEMPLATE_HASH_LABEL}
+    return {name: texts[name] for name in texts if name.startswith(_OURS) or name in _KEPT}
+
+
+def _gang(*texts: dict[str, str] | None) -> str | None:
+    """The first label or annotation that makes a pod one of a group, kept once for all pods."""
+    for name in (name for each in texts for name in each or ()):
+        if name in _GANGS or name.startswith(_GANG_PREFIXES):
+            return intern(name)
+    return None
 
 
 class GatedMeta(ObjectMeta, frozen=True, gc=False, rename="camel"):
-    """Metadata with our own labels and annotations, the template's hash, and nothing else of others.
+    """Metadata with our own labels and annotations, the template's hash, and little else of others.
 
-    A name that was generated counts only where no controller gives the pod its name.
+    A name that was generated counts only where no controller gives the pod its name. Of what says that the
+    pod is scheduled together with others only the name of the label or annotation is kept, in `gang`.
     """
 
+    gang: str | None = None
+
     def __post_init__(self) -> None:
+        force_setattr(self, "gang", _gang(self.labels, self.annotations))
         force_setattr(self, "labels", _kept(self.labels))
         force_setattr(self, "annotations", _kept(self.annotations))
         super().__post_init__()

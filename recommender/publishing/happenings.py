@@ -46,6 +46,8 @@ HPA_CREATED: Final = Kind("HorizontalPodAutoscalerCreated", "ScaleHorizontally")
 HPA_DELETED: Final = Kind("HorizontalPodAutoscalerDeleted", "ScaleHorizontally")
 HORIZONTAL_SCALING_BLOCKED: Final = Kind("HorizontalScalingBlocked", "ScaleHorizontally", warning=True)
 HORIZONTAL_SCALING_RESTORED: Final = Kind("HorizontalScalingRestored", "ScaleHorizontally")
+POD_EVICTED: Final = Kind("PodEvicted", "UpdatePods")
+UPDATE_HELD: Final = Kind("UpdateHeld", "UpdatePods", warning=True)
 VRAM_PREALLOCATION_FOUND: Final = Kind("VramPreallocationFound", "JudgeVram")
 VRAM_FOLLOWS_USE: Final = Kind("VramFollowsUse", "JudgeVram")
 
@@ -59,6 +61,8 @@ KINDS: Final = (
     HPA_DELETED,
     HORIZONTAL_SCALING_BLOCKED,
     HORIZONTAL_SCALING_RESTORED,
+    POD_EVICTED,
+    UPDATE_HELD,
     VRAM_PREALLOCATION_FOUND,
     VRAM_FOLLOWS_USE,
 )

@@ -16,6 +16,8 @@ from recommender.checkpoints.errors import CheckpointError
 from recommender.figures.table import WorkloadFigures
 from recommender.metrics import RecommenderMetrics
 from recommender.publishing.events import Outcome as EventOutcome
+from recommender.updating.eviction import Outcome as EvictionOutcome
+from recommender.updating.reasons import Reason as Held
 from recommender.usage.samples import Outcome
 from vgpu.kube.contact import KINDS, Contact
 from vgpu.prometheus import PrometheusError
@@ -133,6 +135,8 @@ def kinds_of(error: type[T]) -> Iterator[type[T]]:
     ("heading", "expected"),
     [
         ("What becomes of samples", values(Outcome)),
+        ("What becomes of evictions", values(EvictionOutcome)),
+        ("What holds evictions back", values(Held)),
         ("Errors of kube-apiserver", set(KINDS)),
         ("Errors of the metric source", {error.__name__ for error in kinds_of(PrometheusError)}),
         (

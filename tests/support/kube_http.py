@@ -18,6 +18,9 @@ _PATH = re.compile(
 )
 
 
+PDBS = ResourceType("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+
+
 @dataclass(frozen=True)
 class Request:
     """What a client asked; `body` is decoded JSON or None."""
@@ -86,6 +89,8 @@ class KubeApi:
         agent = asked.headers.get("User-Agent", "unknown").split("/")[0]
         who = asked.query.get("fieldManager", agent)
         manager: Manager = (who, "Apply" if applying else "Update", subresource or "")
+        if asked.method == "POST" and resource is resources.PODS and subresource == "eviction":
+            return evicted(self.store, namespace, name, asked.body)
         if asked.method == "POST":
             return self.store.create(resource, namespace, asked.body, manager)
         if asked.method == "DELETE":
@@ -101,6 +106,38 @@ class KubeApi:
         old = self.store.read(resource, namespace, name)
         new = _patched(content_type, old, asked.body)
         return self.store.update(resource, namespace, new, manager, subresource=subresource)
+
+
+def evicted(store: KubeStore, namespace: str, name: str, eviction: Object) -> Object:
+    """Evict a pod as the real one does: no more than PodDisruptionBudgets allow."""
+    pod = store.read(resources.PODS, namespace, name)
+    wanted = eviction.get("deleteOptions", {}).get("preconditions", {}).get("uid")
+    if wanted not in (None, pod["metadata"]["uid"]):
+        raise Refused(409, "Conflict", f"the UID in the precondition ({wanted}) is another pod's")
+    labels = pod["metadata"].get("labels", {})
+    if not is_ready(pod):  # under the default policy of a budget those that are not healthy may go
+        return store.delete(resources.PODS, namespace, name)
+    budgets = store.list(PDBS, namespace)
+    for budget in budgets:
+        selector = budget["spec"]["selector"]["matchLabels"].items()
+        if not selector <= labels.items():
+            continue
+        pods = [each for each in store.list(resources.PODS, namespace) if selector <= _labels(each).items()]
+        healthy = sum(map(is_ready, pods))
+        if healthy - 1 < budget["spec"]["minAvailable"]:
+            message = "Cannot evict pod as it would violate the pod's disruption budget."
+            raise Refused(429, "TooManyRequests", message)
+    return store.delete(resources.PODS, namespace, name)
+
+
+def _labels(obj: Object) -> Object:
+    found: Object = obj["metadata"].get("labels", {})
+    return found
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
 
 
 def _patched(content_type: str, old: Object, patch: Any) -> Object:

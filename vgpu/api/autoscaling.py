@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from vgpu.api.errors import Problem
 from vgpu.api.fields import (
@@ -37,6 +37,17 @@ TARGETS: Final[Mapping[str, frozenset[Resource]]] = {
     "": frozenset(),
 }
 """What `targetResource` may say, in lower case."""
+
+
+UPDATE_MODES: Final[Mapping[str, str]] = {"initial": "Initial", "recreate": "Recreate"}
+"""What `updateMode` may say, by its lower case."""
+
+
+def _update_mode(value: object) -> object:
+    mode = UPDATE_MODES.get(str(value).strip().lower())
+    if mode is None:
+        raise ValueError(f"{value!r} is none of {', '.join(UPDATE_MODES.values())}")
+    return mode
 
 
 def _at_least(model: AmountsModel) -> Amounts:
@@ -82,6 +93,9 @@ class AutoSetResources(Model):
     history_length: Seconds = _DAY
     history_resolution: Seconds = _MINUTE
     interval: Seconds | None = None
+    update_mode: Annotated[Literal["Initial", "Recreate"], BeforeValidator(_update_mode)] = "Initial"
+    evict_single_replica: bool = False
+    evict_on_cron_rules: bool = False
 
     @property
     def targets(self) -> frozenset[Resource]:

@@ -5,13 +5,13 @@ from copy import deepcopy
 from typing import Final
 
 from vgpu import annotations as keys
-from vgpu.api.autoscaling import TARGETS
+from vgpu.api.autoscaling import TARGETS, UPDATE_MODES
 from vgpu.slices import VgpuSlice
 
 _SWITCHES: Final = {"true": True, "false": False}
 _TARGET_KEYS: Final = (keys.AUTO_SCALE_TARGET_RESOURCE, keys.AUTOSCALE_TARGET)
 _SWITCH_KEYS: Final = (keys.AUTO_RESOURCES, keys.AUTOSCALE, keys.AUTO_REPLICAS)
-CONFIGURING_ANNOTATIONS: Final = (*_SWITCH_KEYS, *_TARGET_KEYS)
+CONFIGURING_ANNOTATIONS: Final = (*_SWITCH_KEYS, *_TARGET_KEYS, keys.UPDATE_MODE)
 """The annotations that can change a spec, besides those of the slice."""
 _ALLOWED_TARGETS: Final = "all, tflops, compute, vram and empty"
 
@@ -25,7 +25,7 @@ def effective_spec(
 
     Args:
         annotations: the pod's annotations. A switch that is neither "true" nor "false" and a target that is
-            none leave the field as it is.
+            none leave the field as it is; an update mode that is none is Initial, which touches nothing.
         profile_spec: the spec of the pod's WorkloadProfile, as stored; its keys are kept as they are spelt.
         slice_: the slice that the pod asks for; a field that is None is taken from the profile.
     """
@@ -50,7 +50,14 @@ def annotation_problems(annotations: Mapping[str, str]) -> tuple[str, ...]:
         for key in _TARGET_KEYS
         if key in annotations and not _is_target(annotations[key])
     ]
-    return (*switches, *targets)
+    return (*switches, *targets, *_update_mode_problems(annotations))
+
+
+def _update_mode_problems(annotations: Mapping[str, str]) -> Iterator[str]:
+    text = annotations.get(keys.UPDATE_MODE)
+    if text is not None and text.strip().lower() not in UPDATE_MODES:
+        allowed = " and ".join(UPDATE_MODES.values())
+        yield f"annotation {keys.UPDATE_MODE}: {text!r} is none of {allowed}; Initial is in force"
 
 
 def _overrides(
@@ -70,6 +77,9 @@ def _overrides(
     replicas = _switch(annotations, keys.AUTO_REPLICAS)
     if replicas is not None:
         yield ("autoSetReplicas", "enable"), replicas
+    mode = annotations.get(keys.UPDATE_MODE)
+    if mode is not None:
+        yield ("autoSetResources", "updateMode"), UPDATE_MODES.get(mode.strip().lower(), "Initial")
 
 
 _TARGET_RESOURCE: Final = ("autoScalingConfig", "autoSetResources", "targetResource")

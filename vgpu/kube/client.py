@@ -20,7 +20,7 @@ from vgpu.kube.credentials import Credentials
 from vgpu.kube.errors import Gone, MissingCrds
 from vgpu.kube.objects import PartialObject
 from vgpu.kube.patches import PatchOperation
-from vgpu.kube.resources import ResourceType
+from vgpu.kube.resources import PODS, ResourceType
 from vgpu.kube.transport import JSON, Call, Transport, allow
 from vgpu.kube.wire import Page, Unreadable, WatchEvent, decode, decode_event, decode_page
 
@@ -193,6 +193,29 @@ class KubeClient:
     async def delete(self, resource: ResourceType, name: str, *, namespace: str | None = None) -> None:
         """Delete an object, and in the background what it owns; NotFound when there is none."""
         await self._write("DELETE", resource.path(namespace, name), _DELETE_OPTIONS)
+
+    async def evict(self, name: str, *, namespace: str, uid: str) -> None:
+        """Evict a pod, once: what stands against it is for the caller to wait for.
+
+        Args:
+            name: the pod.
+            namespace: its namespace.
+            uid: which one of that name.
+
+        Raises:
+            Throttled: a PodDisruptionBudget does not allow it now.
+            NotFound: there is no such pod any more.
+            Conflict: another one has its name.
+        """
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        path, encoded = PODS.path(namespace, name, "eviction"), msgspec.json.encode(body)
+        call = Call("POST", path, {}, encoded, content_type=JSON, check=self._check)
+        await self._transport.send_once(call, timeout=self._transport.timeout)
 
     async def apply(
         self,

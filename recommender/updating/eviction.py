@@ -1,0 +1,134 @@
+"""Evicts a pod: a last look at its root controller, and one request."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+import structlog
+
+from recommender.errors import NotLeader
+from recommender.updating.members import Member
+from recommender.updating.planning import EVICTABLE_KINDS
+from recommender.updating.reasons import Reason
+from vgpu.kube.client import KubeClient
+from vgpu.kube.errors import Conflict, Forbidden, KubeError, NotFound, Throttled
+from vgpu.kube.objects import ObjectMeta
+from vgpu.kube.resources import REPLICA_SETS
+
+logger = structlog.get_logger(__name__)
+
+
+class Outcome(StrEnum):
+    """What becomes of an eviction; the value is a label in /metrics."""
+
+    EVICTED = "evicted"
+    GONE = "gone"
+    HELD = "held"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What has become of one eviction.
+
+    Attributes:
+        outcome: what counts in /metrics.
+        reason: why it was not done; None where it was, or where the pod is gone.
+        retry_after: seconds that kube-apiserver wants us to wait, if it says so.
+    """
+
+    outcome: Outcome
+    reason: Reason | None = None
+    retry_after: float | None = None
+
+
+class _RootSpec(msgspec.Struct, frozen=True, rename="camel"):
+    replicas: int | None = None
+
+
+class _RootStatus(msgspec.Struct, frozen=True, rename="camel"):
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
+
+
+class Root(msgspec.Struct, frozen=True, rename="camel"):
+    """A Deployment, ReplicaSet or StatefulSet, as far as it tells of a rollout."""
+
+    kind: str = ""
+    metadata: ObjectMeta = ObjectMeta()
+    spec: _RootSpec = _RootSpec()
+    status: _RootStatus = _RootStatus()
+
+    @property
+    def replicas(self) -> int:
+        """How many pods there shall be."""
+        return 1 if self.spec.replicas is None else self.spec.replicas
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all pods are there, and all are of the newest template."""
+        status = self.status
+        if status.observed_generation < self.metadata.generation or status.replicas != self.replicas:
+            return False
+        # A ReplicaSet has one template for all.
+        return self.kind == REPLICA_SETS.kind or status.updated_replicas == self.replicas
+
+    def held(self, uid: str, *, single_allowed: bool) -> Reason | None:
+        """Why none of its pods is evicted now.
+
+        Args:
+            uid: what the pod's owner is known by.
+            single_allowed: whether its only pod may be evicted.
+        """
+        if self.metadata.uid != uid or self.metadata.deletion_timestamp is not None or not self.at_rest:
+            return Reason.ROLLOUT
+        return Reason.SINGLE_REPLICA if self.replicas < 2 and not single_allowed else None
+
+
+class Evictor:
+    """Evicts pods through the Eviction API alone, so that PodDisruptionBudgets hold.
+
+    Args:
+        client: writes only while this replica leads.
+    """
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+
+    async def evict(self, namespace: str, member: Member, *, single_allowed: bool) -> Result:
+        """Evict one pod, unless its root controller turns out to be in the middle of something.
+
+        Args:
+            namespace: where the pod is.
+            member: which one.
+            single_allowed: whether it may be the only one.
+
+        Raises:
+            NotLeader: this replica may write no more.
+        """
+        told = {"namespace": namespace, "pod": member.name}
+        try:
+            held = (await self._root(namespace, member)).held(member.root.uid, single_allowed=single_allowed)
+            if held is not None:
+                return Result(Outcome.HELD, held)
+            await self._client.evict(member.name, namespace=namespace, uid=member.uid)
+        except NotLeader:
+            raise
+        except (NotFound, Conflict):
+            return Result(Outcome.GONE)
+        except Throttled as error:
+            return Result(Outcome.REFUSED, Reason.BUDGET, error.retry_after)
+        except Forbidden as error:
+            logger.warning("pod may not be evicted", **told, error=str(error))
+            return Result(Outcome.FAILED, Reason.FORBIDDEN)
+        except KubeError as error:
+            logger.warning("pod cannot be evicted", **told, error=str(error))
+            return Result(Outcome.FAILED, Reason.FAILED)
+        logger.info("pod evicted, to be made anew with what is recommended", **told)
+        return Result(Outcome.EVICTED)
+
+    async def _root(self, namespace: str, member: Member) -> Root:
+        resource = EVICTABLE_KINDS[member.root.api_version, member.root.kind]
+        return await self._client.get(resource, member.root.name, namespace=namespace, type=Root)
