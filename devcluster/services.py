@@ -122,6 +122,10 @@ class Services:
         """Whether a process was started and has not ended."""
         return name in self._children and self._children[name].running
 
+    def pid(self, name: str) -> int:
+        """The process id of a process that was started."""
+        return self._children[name].pid
+
     def freeze(self, name: str) -> None:
         """Has a process stand still (SIGSTOP), as one does that gets no CPU."""
         self._children[name].signal(signal.SIGSTOP)
