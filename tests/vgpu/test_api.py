@@ -210,11 +210,19 @@ def test_unknown_keys_are_no_problem() -> None:
         ("VRAM", {Resource.VRAM}),
         ("all", {Resource.TFLOPS, Resource.VRAM}),
         ("", set()),
-        ("gpu", set()),
     ],
 )
 def test_the_target_resource_names_what_is_applied(written: str, targets: set[Resource]) -> None:
     assert resources(targetResource=written).targets == targets
+
+
+def test_an_unknown_target_resource_is_refused_with_what_is_allowed() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        resources(targetResource="vrma")
+    assert str(refused.value) == (
+        "spec.autoScalingConfig.autoSetResources.targetResource: "
+        "'vrma' is none of all, tflops, compute, vram and empty"
+    )
 
 
 def test_a_minimum_for_one_resource_leaves_that_of_the_other() -> None:

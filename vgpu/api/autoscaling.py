@@ -37,6 +37,13 @@ TARGETS: Final[Mapping[str, frozenset[Resource]]] = {
     "": frozenset(),
 }
 """What `targetResource` may say, in lower case."""
+ALLOWED_TARGETS: Final = "all, tflops, compute, vram and empty"
+
+
+def _target(value: object) -> object:
+    if str(value).strip().lower() not in TARGETS:
+        raise ValueError(f"{value!r} is none of {ALLOWED_TARGETS}")
+    return value
 
 
 UPDATE_MODES: Final[Mapping[str, str]] = {"initial": "Initial", "recreate": "Recreate"}
@@ -72,7 +79,7 @@ class AutoSetResources(Model):
     }
 
     enable: bool = False
-    target_resource: str = ""
+    target_resource: Annotated[str, BeforeValidator(_target)] = ""
     target_tflops_percentile: Share = 0.9
     lower_bound_tflops_percentile: Share = 0.5
     upper_bound_tflops_percentile: Share = 0.95
@@ -99,8 +106,8 @@ class AutoSetResources(Model):
 
     @property
     def targets(self) -> frozenset[Resource]:
-        """The resources that `targetResource` names; none for a text that is empty or not known."""
-        return TARGETS.get(self.target_resource.strip().lower(), frozenset())
+        """The resources that `targetResource` names; none for an empty text."""
+        return TARGETS[self.target_resource.strip().lower()]
 
     def percentiles(self, resource: Resource) -> tuple[float, float, float]:
         """The percentiles of target, lower bound and upper bound of a resource."""

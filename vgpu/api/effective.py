@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Final
 
 from vgpu import annotations as keys
-from vgpu.api.autoscaling import TARGETS, UPDATE_MODES
+from vgpu.api.autoscaling import ALLOWED_TARGETS, TARGETS, UPDATE_MODES
 from vgpu.slices import VgpuSlice
 
 _SWITCHES: Final = {"true": True, "false": False}
@@ -13,7 +13,6 @@ _TARGET_KEYS: Final = (keys.AUTO_SCALE_TARGET_RESOURCE, keys.AUTOSCALE_TARGET)
 _SWITCH_KEYS: Final = (keys.AUTO_RESOURCES, keys.AUTOSCALE, keys.AUTO_REPLICAS)
 CONFIGURING_ANNOTATIONS: Final = (*_SWITCH_KEYS, *_TARGET_KEYS, keys.UPDATE_MODE)
 """The annotations that can change a spec, besides those of the slice."""
-_ALLOWED_TARGETS: Final = "all, tflops, compute, vram and empty"
 
 _Json = dict[str, object]
 
@@ -46,7 +45,7 @@ def annotation_problems(annotations: Mapping[str, str]) -> tuple[str, ...]:
         if key in annotations and _switch(annotations, key) is None
     ]
     targets = [
-        f"annotation {key}: {annotations[key]!r} is none of {_ALLOWED_TARGETS}"
+        f"annotation {key}: {annotations[key]!r} is none of {ALLOWED_TARGETS}"
         for key in _TARGET_KEYS
         if key in annotations and not _is_target(annotations[key])
     ]
