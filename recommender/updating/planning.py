@@ -92,7 +92,9 @@ def _excluded(member: Member, situation: Situation) -> Reason | None:
 
 
 def _planned(allowed: Sequence[Member], situation: Situation, limits: Limits, now: float) -> Plan:
-    old_enough = [member for member in allowed if now >= member.created + limits.minimum_age]
+    # What frees a pod of a recommendation that does harm is done once: the next pod has its own slice.
+    least = 0.0 if situation.withdrawn else limits.minimum_age
+    old_enough = [member for member in allowed if now >= member.created + least]
     if not old_enough:
         again = min(member.created for member in allowed) + limits.minimum_age
         return Plan(held=Reason.TOO_YOUNG, again=again)

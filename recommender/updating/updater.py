@@ -199,7 +199,7 @@ class Updater:
             situation = self._survey(key, followed.wanted)
         except Exception:  # a mistake of ours about one workload must not stop the others
             logger.exception("pods of a workload cannot be compared", workload=str(key))
-            self._hold(key, Plan(held=Reason.FAILED))
+            self._hold(key, Plan(held=Reason.FAILED, again=self._clock() + _LONGEST_WAIT))
             return None
         now, limits = self._clock(), self._rules.limits
         progress = settled(followed.progress, situation, limits, now)

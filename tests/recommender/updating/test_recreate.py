@@ -23,15 +23,15 @@ def put_profile(rig: Rig, *, rules: list[Json] | None = None, **changes: Any) ->
     rig.kube.put(PROFILES, builders.profile("moving", spec={"autoScalingConfig": config}))
 
 
-def deploy(rig: Rig, *, replicas: int = 3, **pod: Any) -> None:
+def deploy(rig: Rig, name: str = "web", *, replicas: int = 3, **pod: Any) -> None:
     annotations = {WORKLOAD_PROFILE: "moving", **pod.pop("annotations", {})}
-    rig.deploy("web", replicas=replicas, annotations=annotations, **pod)
-    at_rest(rig, replicas=replicas)
+    rig.deploy(name, replicas=replicas, annotations=annotations, **pod)
+    at_rest(rig, name, replicas=replicas)
 
 
-def at_rest(rig: Rig, *, replicas: int, updated: int | None = None) -> None:
+def at_rest(rig: Rig, name: str = "web", *, replicas: int, updated: int | None = None) -> None:
     """What the Deployment's controller says of it."""
-    live = rig.kube.get(DEPLOYMENTS, "default", "web")
+    live = rig.kube.get(DEPLOYMENTS, "default", name)
     status = {
         "observedGeneration": 100,
         "replicas": replicas,
@@ -40,15 +40,13 @@ def at_rest(rig: Rig, *, replicas: int, updated: int | None = None) -> None:
     rig.kube.put(DEPLOYMENTS, {**live, "spec": {**live["spec"], "replicas": replicas}, "status": status})
 
 
-async def recommend(rig: Rig, recommended: Json | None = None) -> None:
+async def recommend(rig: Rig, recommended: Json) -> None:
     """The workload is told to have another slice; and a pass later that is what new pods get."""
     live = rig.kube.get(WORKLOADS, "default", "web")
-    wanted = {**builders.slice_json(), **(recommended or {})}
+    own = builders.slice_json()
     status = {
         **live.get("status", {}),
-        "recommendation": {
-            part: {**builders.slice_json()[part], **wanted[part]} for part in ("requests", "limits")
-        },
+        "recommendation": {part: {**own[part], **recommended[part]} for part in ("requests", "limits")},
         "estimation": {"tflops": {"target": "20", "lowerBound": "20", "upperBound": "20", "confidence": "1"}},
         "conditions": [
             {
@@ -262,6 +260,36 @@ async def test_a_rule_evicts_where_the_profile_says_so() -> None:
         await work(rig, minutes=3)
         assert "activeCronScalingRule" in rig.status()
         assert len(pods(rig)) == 2
+
+
+async def test_nobody_is_evicted_before_the_status_says_what_new_pods_get() -> None:
+    async with recommending() as rig:
+        put_profile(rig, evictOnCronRules=True)
+        deploy(rig)
+        await rig.settle()
+        put_profile(rig, rules=[RULE], evictOnCronRules=True)
+        await rig.caught_up()
+        await rig.engine.reconcile()
+        await rig.caught_up()
+        await rig.engine.reconcile()
+        assert rig.engine.unwritten() == 1
+        await updater(rig).work_off()
+        assert len(pods(rig)) == 3
+        await work(rig, minutes=2)
+        assert len(pods(rig)) == 2
+
+
+async def test_in_the_whole_cluster_no_more_are_evicted_in_a_minute_than_may_be() -> None:
+    async with recommending(evictions_per_minute=0.5) as rig:
+        put_profile(rig, rules=[RULE], evictOnCronRules=True)
+        for name in ("web", "chat", "search"):
+            deploy(rig, name)
+        await rig.settle()
+        left = []
+        for _ in range(5):
+            await work(rig)
+            left.append(len(rig.kube.objects(PODS)))
+        assert left == [8, 8, 7, 7, 6]
 
 
 async def test_an_operator_can_switch_all_evictions_off() -> None:
