@@ -225,6 +225,19 @@ def test_an_unknown_target_resource_is_refused_with_what_is_allowed() -> None:
     )
 
 
+@pytest.mark.parametrize("written", ["Recreate", "recreate", " RECREATE "])
+def test_an_update_mode_is_read_whatever_its_case(written: str) -> None:
+    assert resources(updateMode=written).update_mode == "Recreate"
+
+
+def test_an_unknown_update_mode_is_refused_with_what_is_allowed() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        resources(updateMode="Auto")
+    assert str(refused.value) == (
+        "spec.autoScalingConfig.autoSetResources.updateMode: 'Auto' is none of Initial, Recreate"
+    )
+
+
 def test_a_minimum_for_one_resource_leaves_that_of_the_other() -> None:
     assert resources(minAllowed={"tflops": "2"}).min_allowed == Amounts(tflops=2000, vram=GIB)
     assert resources(maxAllowed={"VRAM": "8Gi"}).max_allowed == Amounts(vram=8 * GIB)

@@ -13,6 +13,7 @@ from vgpu.annotations import (
     AUTO_SCALE_TARGET_RESOURCE,
     AUTOSCALE,
     AUTOSCALE_TARGET,
+    UPDATE_MODE,
 )
 from vgpu.api import WorkloadSpec, annotation_problems, effective_spec, parse_spec
 from vgpu.slices import Amounts, VgpuSlice
@@ -140,6 +141,24 @@ def test_every_target_is_taken_over_that_of_the_profile(text: str) -> None:
     given_ = {AUTO_SCALE_TARGET_RESOURCE: text}
     assert vertical(given_, profile_of(targetResource="vram"))[1] == text
     assert annotation_problems(given_) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"), [("Recreate", "Recreate"), (" recreate ", "Recreate"), ("INITIAL", "Initial")]
+)
+def test_an_update_mode_is_taken_over_that_of_the_profile_whatever_its_case(text: str, mode: str) -> None:
+    for other in ("Initial", "Recreate"):
+        config = in_force({UPDATE_MODE: text}, profile_of(updateMode=other)).auto_scaling_config
+        assert config.auto_set_resources.update_mode == mode
+    assert annotation_problems({UPDATE_MODE: text}) == ()
+
+
+def test_an_unknown_update_mode_is_told_and_is_initial() -> None:
+    config = in_force({UPDATE_MODE: "Auto"}, profile_of(updateMode="Recreate")).auto_scaling_config
+    assert config.auto_set_resources.update_mode == "Initial"
+    assert annotation_problems({UPDATE_MODE: "Auto"}) == (
+        f"annotation {UPDATE_MODE}: 'Auto' is none of Initial and Recreate; Initial is in force",
+    )
 
 
 def test_good_annotations_have_no_problems() -> None:
