@@ -10,6 +10,7 @@ from recommender.cluster.changes import Changes
 from recommender.cluster.failures import Failures
 from recommender.decisions.attention import Attention
 from recommender.decisions.configurations import Configuration
+from recommender.decisions.inheritance import Inheritance
 from recommender.decisions.verdicts import Judge, Verdict, auto_set_resources
 from recommender.feeding import Feeder
 from recommender.figures.table import WorkloadFigures
@@ -99,6 +100,7 @@ class Engine:
         self._failures = failures
         self._metrics = metrics
         self._clock = clock
+        self._inheritance = Inheritance()
 
     def look_at_everything(self) -> None:
         """Let the next pass be about all workloads."""
@@ -201,7 +203,7 @@ class Engine:
         configured: list[_Configured] = []
         async for live in with_breaks(workloads):
             with self._failures.of_workload("estimate", key_of(live.metadata)):
-                configured.append((live, self._judge.configure(live, now)))
+                configured.append((live, self._judge.configure(self._inheritance.as_heir(live), now)))
         return configured
 
     async def _decide(self, estimated: Sequence[_Estimated], now: float) -> list[_Judged]:
@@ -209,7 +211,8 @@ class Engine:
             verdicts: list[_Judged] = []
             async for live, configuration, evidence in with_breaks(estimated):
                 with self._failures.of_workload("decide", key_of(live.metadata)):
-                    verdicts.append((live, self._judge.decide(live, configuration, evidence, now)))
+                    heir = self._inheritance.as_heir(live)
+                    verdicts.append((live, self._judge.decide(heir, configuration, evidence, now)))
         return verdicts
 
     async def _compare(self, verdicts: Sequence[_Judged], now: float) -> None:
@@ -263,7 +266,8 @@ class Engine:
             )
 
     def _rejudge(self, evidence: Evidence, newest: CustomObject, *, now: float) -> Verdict:
-        return self._judge.decide(newest, self._judge.configure(newest, now), evidence, now)
+        heir = self._inheritance.as_heir(newest)
+        return self._judge.decide(heir, self._judge.configure(heir, now), evidence, now)
 
     def _take_news(self) -> None:
         """What somebody else has written since the last look may have to be set right."""
@@ -274,6 +278,8 @@ class Engine:
     async def _forget(self, observed: Observed) -> None:
         for hpa in observed.deleted_hpas:
             self._reporter.deleted_hpa(hpa)
+        for key, status in observed.left.items():
+            self._inheritance.leave(key, status)
         for key in observed.missing:
             self._judge.forget(key)
             self._outbox.drop(key)
@@ -282,6 +288,7 @@ class Engine:
             self._reporter.forget(key)
             self._attention.forget(key)
         for key in observed.retired:
+            self._inheritance.forget(key)
             self._feeder.forget(key)
         if observed.pods_gone or observed.missing:
             await self._memory.forget(

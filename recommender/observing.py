@@ -1,6 +1,8 @@
 """Takes in what has changed in the cluster, and keeps the workloads in step with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from recommender.cluster.changes import Changes
 from recommender.cluster.failures import Failures, in_parallel
@@ -22,6 +24,7 @@ class Observed:
         missing: those of them that are not there, or not yet.
         retired: those of the missing ones that have no pods either.
         pods_gone: UIDs of pods that are no more, and whose usage is waited for no longer.
+        left: the last status of each workload that somebody deleted.
         deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
     """
 
@@ -29,6 +32,7 @@ class Observed:
     missing: frozenset[WorkloadKey]
     retired: frozenset[WorkloadKey]
     pods_gone: frozenset[str]
+    left: Mapping[WorkloadKey, Mapping[str, Any]]
     deleted_hpas: frozenset[WorkloadKey]
 
 
@@ -83,6 +87,7 @@ class Observer:
             missing=missing,
             retired=retired,
             pods_gone=frozenset(followed.gone),
+            left=batch.deleted_workloads,
             deleted_hpas=frozenset(batch.deleted_hpas),
         )
 

@@ -1,7 +1,9 @@
 """What has changed since the last pass, and a bell that rings for it."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from recommender.keys import WorkloadKey
 
@@ -15,7 +17,7 @@ class Batch:
         workloads: workloads that changed, or something that they depend on.
         estimates: workloads of which nothing changed but what usage says.
         news: workloads of which the watch has brought another version.
-        deleted_workloads: workloads that somebody deleted.
+        deleted_workloads: workloads that somebody deleted, and the last status of each.
         deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
         profiles: namespace and name of profiles that changed.
         everything: all workloads are to be looked at.
@@ -25,7 +27,7 @@ class Batch:
     workloads: set[WorkloadKey] = field(default_factory=set)
     estimates: set[WorkloadKey] = field(default_factory=set)
     news: set[WorkloadKey] = field(default_factory=set)
-    deleted_workloads: set[WorkloadKey] = field(default_factory=set)
+    deleted_workloads: dict[WorkloadKey, Mapping[str, Any]] = field(default_factory=dict)
     deleted_hpas: set[WorkloadKey] = field(default_factory=set)
     profiles: set[tuple[str, str]] = field(default_factory=set)
     everything: bool = False
@@ -66,9 +68,9 @@ class Changes:
         """The watch has brought another status of a workload: no cause to look at it."""
         self._batch.news.add(key)
 
-    def deleted_workload(self, key: WorkloadKey) -> None:
-        """A workload was deleted."""
-        self._batch.deleted_workloads.add(key)
+    def deleted_workload(self, key: WorkloadKey, status: Mapping[str, Any]) -> None:
+        """A workload was deleted that had this status."""
+        self._batch.deleted_workloads[key] = status
         self.new_version(key)
 
     def deleted_hpa(self, key: WorkloadKey) -> None:

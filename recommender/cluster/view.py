@@ -171,7 +171,7 @@ class Cluster:
         if not self._owns(workload):
             self._on_workload_of_another_shard(workload, new)
         elif new is None:
-            self._changes.deleted_workload(workload)
+            self._changes.deleted_workload(workload, old.status if old is not None else {})
         elif old is not None and _all_but_status(old) == _all_but_status(new):
             # Mostly our own write: to decide again at once would end a rule's last pass before it was seen.
             self._changes.new_status(workload)

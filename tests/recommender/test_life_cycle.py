@@ -54,9 +54,9 @@ async def applied(rig: Rig) -> None:
 def told(rig: Rig) -> Json:
     """What a status says that must not jump."""
     status = rig.status()
-    reasons = {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]}
+    conditions = {each["type"]: each["status"] for each in status["conditions"]}
     kept = ("recommendation", "appliedRecommendedReplicas", "estimation")
-    return {key: status.get(key) for key in kept} | {"reasons": reasons}
+    return {key: status.get(key) for key in kept} | {"conditions": conditions}
 
 
 def invalid(rig: Rig, name: str) -> str | None:
@@ -83,6 +83,20 @@ async def test_usage_after_a_workload_is_restored_adds_to_what_was_known() -> No
         await rig.settle()
         rig.use("web", tflops=30.0, vram=2e9, minutes=5)
         await rig.pass_time(minutes=5)
+        assert rig.status()["recommendation"] == before
+
+
+async def test_a_restored_workload_keeps_a_recommendation_that_usage_has_moved_away_from() -> None:
+    async with recommending() as rig:
+        await applied(rig)
+        before = rig.status()["recommendation"]
+        put_profile(rig, updateThreshold=0.5)
+        await rig.settle()
+        rig.use("web", tflops=34.0, vram=2.1e9, minutes=30)
+        await rig.pass_time(minutes=30)
+        assert rig.status()["recommendation"] == before
+        rig.kube.delete(WORKLOADS, "default", "web")
+        await rig.settle()
         assert rig.status()["recommendation"] == before
 
 

@@ -14,7 +14,7 @@ def test_only_what_the_watch_brings_is_news_of_a_workload() -> None:
 
 def test_a_deletion_is_news() -> None:
     changes = Changes()
-    changes.deleted_workload(WEB)
+    changes.deleted_workload(WEB, {})
     assert changes.take_news() == {WEB}
     batch = changes.take()
-    assert (batch.deleted_workloads, batch.workloads) == ({WEB}, {WEB})
+    assert (batch.deleted_workloads, batch.workloads) == ({WEB: {}}, {WEB})
