@@ -11,11 +11,13 @@ import yaml
 from devcluster.launcher import tied_to_us
 from devcluster.services import RECOMMENDER, Process
 from devcluster.story import NotYet, until
+from devcluster.view import condition_of
 from recommender.permissions import Permission, needed
 from recommender.settings import RecommenderSettings
 from tests.e2e.objects import PROFILED, QUICK, deployment, profile
 from tests.e2e.trial import GENERATION, LEADER, Scene
 from vgpu.errors import ExitCode
+from vgpu.kube.resources import HPAS
 
 ACCOUNT = "recommender"
 
@@ -99,6 +101,11 @@ async def allowed(scene: Scene, permission: Permission) -> bool | NotYet:
     return json.loads(answer)["status"]["allowed"] or NotYet(f"not yet: {permission}")
 
 
+async def is_denied(scene: Scene, permission: Permission) -> bool | NotYet:
+    """Whether the ServiceAccount may not do something, as kube-apiserver sees it."""
+    return NotYet(f"still: {permission}") if await allowed(scene, permission) is True else True
+
+
 async def test_a_namespace_that_is_not_there_ends_the_start(scene: Scene) -> None:
     code, said = await run_to_its_end(scene, {"namespace": "nowhere"})
 
@@ -138,3 +145,34 @@ async def test_the_rights_that_the_start_asks_for_are_all_that_it_takes(scene: S
     assert shown.total("vgpu_recommender_workload_errors_total") == 0
     assert shown.total("vgpu_recommender_checkpoint_failures_total") == 0
     assert shown.total("vgpu_recommender_lease_failures_total") == 0
+
+
+async def test_a_right_that_is_taken_away_holds_up_only_what_needs_it_and_is_missed_no_longer_once_it_is_back(
+    scene: Scene, tmp_path: Path
+) -> None:
+    kubeconfig = await account_of_its_own(scene, tmp_path)
+    everything = list(needed(RecommenderSettings(namespace=scene.namespace), gpus=False))
+    taken = Permission(HPAS, "patch")
+    assert taken in everything
+    await grant(scene, everything)
+    await scene.start(settings={"kubeconfig": str(kubeconfig)})
+    await grant(scene, (each for each in everything if each != taken))
+    await until("the right to be gone", lambda: is_denied(scene, taken), timeout=20)
+
+    scaled = {**PROFILED, "tensor-fusion.ai/auto-replicas": "true"}
+    await scene.view.apply(profile("quick", QUICK), deployment("engine", annotations=scaled))
+    workload = await scene.view.workload(
+        "engine",
+        lambda found: "recommendation" in found.status and condition_of(found, "HorizontalScaling") != {},
+    )
+    shown = await scene.metrics()
+    assert condition_of(workload, "HorizontalScaling")["reason"] == "AutoscalerFailed"
+    assert "cannot patch resource" in condition_of(workload, "HorizontalScaling")["message"]
+    assert shown.total("vgpu_kube_request_errors_total", error="Forbidden") > 0
+    assert shown.total("vgpu_recommender_workload_errors_total", stage="publish") > 0
+
+    await grant(scene, everything)
+    await scene.view.hpa("vgpu-engine", timeout=60)
+    await scene.view.workload(
+        "engine", lambda found: condition_of(found, "HorizontalScaling")["status"] == "True"
+    )
