@@ -34,6 +34,7 @@ from recommender.term import Term
 from vgpu.kube.client import KubeClient
 from vgpu.kube.resources import PROFILES, WORKLOADS
 from vgpu.metric_source import open_source, require_valid_queries
+from vgpu.operator import require_mode
 from vgpu.prometheus import PrometheusClient
 from vgpu.serving import OpsServer, run_until_signal
 from vgpu.telemetry import new_registry
@@ -69,6 +70,7 @@ async def _work(settings: RecommenderSettings) -> None:
         source = await stack.enter_async_context(open_source(settings))
         await client.wait_reachable(timeout=settings.startup_timeout)
         await client.require_crds(WORKLOADS, PROFILES)
+        await require_mode(client, settings.mode)
         await require_permissions(client, settings)
         await require_place(settings)
         await require_valid_queries(source, settings)

@@ -11,7 +11,7 @@ from recommender.cluster.pods import PodIndex, TrackedPod
 from recommender.cluster.view import Cluster
 from recommender.errors import OwnerGone
 from recommender.keys import WorkloadKey
-from recommender.publishing.workloads import WorkloadKeeper, profile_name
+from recommender.publishing.workloads import Keeper, profile_name
 from vgpu.kube.objects import CustomObject
 
 
@@ -55,7 +55,7 @@ class Observer:
         changes: Changes,
         pods: PodIndex,
         follower: PodFollower,
-        keeper: WorkloadKeeper,
+        keeper: Keeper,
         failures: Failures,
     ) -> None:
         self._cluster = cluster

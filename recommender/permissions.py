@@ -60,10 +60,11 @@ def needed(settings: RecommenderSettings, *, gpus: bool) -> Iterator[Permission]
     """
     for resource in (PODS, NODES, PROFILES, WORKLOADS, HPAS, *((GPUS,) if gpus else ())):
         yield from (Permission(resource, verb) for verb in _FOLLOW)
-    yield from (Permission(WORKLOADS, verb) for verb in ("get", "create", "patch"))
+    companion = settings.mode == "companion"
+    yield from (Permission(WORKLOADS, verb) for verb in ("get", *(() if companion else ("create", "patch"))))
     yield Permission(WORKLOADS, "patch", subresource="status")
     yield from (Permission(HPAS, verb) for verb in ("create", "patch", "delete"))
-    if settings.evictions:
+    if settings.evictions and not companion:
         yield Permission(PODS, "create", subresource="eviction")
     if settings.events:
         yield from (Permission(EVENTS, verb) for verb in ("create", "patch"))

@@ -9,6 +9,7 @@ import structlog
 from recommender.checkpoints.keeper import CheckpointKeeper
 from recommender.cluster.pods import newest
 from recommender.decisions.attention import Attention
+from recommender.decisions.companion import CompanionSpecs
 from recommender.decisions.configurations import Configurations
 from recommender.decisions.verdicts import Judge
 from recommender.engine import Engine, Stages
@@ -27,7 +28,8 @@ from recommender.publishing.horizontal import HorizontalDefaults
 from recommender.publishing.outbox import Outbox, Pace
 from recommender.publishing.publisher import StatusPublisher
 from recommender.publishing.reporting import Reporter
-from recommender.publishing.workloads import WorkloadKeeper
+from recommender.publishing.veils import CompanionVeil, NoVeil
+from recommender.publishing.workloads import Keeper, OperatorsWorkloads, WorkloadKeeper
 from recommender.rhythm import Rhythm
 from recommender.saving import Saver
 from recommender.surroundings import Surroundings
@@ -67,7 +69,8 @@ class Term:
         self._around = around
         self._client = client
         self._inherited = inheritance.keys
-        self._configurations = Configurations()
+        self._companion = around.settings.mode == "companion"
+        self._configurations = self._new_configurations()
         # Both wait while kube-apiserver does not answer: what is written then fails.
         self._turn = client.contact.before(Pace(around.settings.status_writes_per_second).turn)
         self._memory = Memory(
@@ -193,20 +196,39 @@ class Term:
 
     def _new_observer(self) -> Observer:
         around = self._around
-        keeper = WorkloadKeeper(
-            client=self._client,
-            owners=around.owners,
-            find_profile=around.cluster.profiles.get,
-            metrics=around.metrics,
-        )
         return Observer(
             cluster=around.cluster,
             changes=around.changes,
             pods=around.pods,
             follower=around.follower,
-            keeper=keeper,
+            keeper=self._new_keeper(),
             failures=around.failures,
         )
+
+    def _new_keeper(self) -> Keeper:
+        around = self._around
+        if self._companion:
+            return OperatorsWorkloads()
+        return WorkloadKeeper(
+            client=self._client,
+            owners=around.owners,
+            find_profile=around.cluster.profiles.get,
+            metrics=around.metrics,
+        )
+
+    def _new_configurations(self) -> Configurations:
+        around = self._around
+        if not self._companion:
+            return Configurations()
+        return Configurations(
+            CompanionSpecs(
+                newest_pod=lambda key: newest(around.pods.of(key)), find_profile=around.cluster.profiles.get
+            )
+        )
+
+    def _recommends_only(self, key: WorkloadKey) -> bool:
+        known = self._configurations.known(key)
+        return known is None or known.spec is None or not known.spec.applied_resources()
 
     def _new_feeder(self, inheritance: Inheritance) -> Feeder:
         around, settings = self._around, self._around.settings
@@ -263,7 +285,7 @@ class Term:
 
     def _new_updater(self) -> Updater | None:
         around = self._around
-        if not around.settings.evictions:
+        if self._companion or not around.settings.evictions:
             return None
         return Updater(
             evictor=Evictor(self._client),
@@ -288,6 +310,7 @@ class Term:
                 metrics=around.metrics,
                 turn=self._turn,
                 on_written=telling_transitions(self.tell),
+                veil=CompanionVeil(self._recommends_only) if self._companion else NoVeil(),
             ),
             figures=around.figures,
             defaults=HorizontalDefaults(metric=settings.horizontal_metric, target=settings.horizontal_target),

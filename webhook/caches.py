@@ -10,7 +10,9 @@ from typing import Any
 
 import structlog
 
+from vgpu.api import ConfigurationError
 from vgpu.capacity import Card, cap_of, card_of
+from vgpu.companion import profile_spec, without_resources
 from vgpu.gpu_models import GpuModels
 from vgpu.kube.client import KubeClient
 from vgpu.kube.objects import CustomObject, PartialObject, controller_of
@@ -18,6 +20,7 @@ from vgpu.kube.ownership import is_ours
 from vgpu.kube.reflector import Reflector
 from vgpu.kube.resources import JOBS, NODES, PROFILES, WORKLOADS
 from vgpu.naming import Owner
+from vgpu.operator import Mode
 from vgpu.slices import Amounts
 from webhook.configuration import Configuration, Configurations, KnownSpec
 from webhook.errors import UnknownJobError
@@ -28,9 +31,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Caches:
-    """The cluster as the reflectors see it; answers `webhook.lookups.Lookups`."""
+    """The cluster as the reflectors see it; answers `webhook.lookups.Lookups`.
 
-    def __init__(self, client: KubeClient, models: GpuModels) -> None:
+    Args:
+        client: the connection to kube-apiserver.
+        models: what cards of each model give.
+        mode: beside TensorFusion's operator, workloads are its own, and their slice is no baseline.
+    """
+
+    def __init__(self, client: KubeClient, models: GpuModels, *, mode: Mode = "standalone") -> None:
+        self._companion = mode == "companion"
         self._gpu_models = models
         self._known_workloads: dict[str, KnownWorkload] = {}
         self._known_profiles: dict[str, KnownSpec] = {}
@@ -110,17 +120,25 @@ class Caches:
         known = self._known_workloads.get(key)
         unchanged = known is not None and old is not None and old.spec == new.spec
         # The status changes far more often than the spec.
-        own = known.own if known and unchanged else _parsed(new.spec, WORKLOADS.kind, key)
-        self._known_workloads[key] = KnownWorkload(
-            own, read_status(new.status), by_hand=not is_ours(new.metadata)
-        )
+        own = known.own if known and unchanged else _parsed(self._own_spec(new), WORKLOADS.kind, key)
+        by_hand = not self._companion and not is_ours(new.metadata)
+        self._known_workloads[key] = KnownWorkload(own, read_status(new.status), by_hand=by_hand)
 
     def _profile_changed(self, key: str, old: CustomObject | None, new: CustomObject | None) -> None:
         del old
         if new is None:
             self._known_profiles.pop(key, None)
             return
-        self._known_profiles[key] = _parsed(new.spec, PROFILES.kind, key)
+        try:
+            spec = profile_spec(new) if self._companion else new.spec
+        except ConfigurationError as error:
+            _log.warning("object is not valid", kind=PROFILES.kind, object=key, problem=str(error))
+            self._known_profiles[key] = KnownSpec(new.spec, Configuration(problem=str(error)))
+            return
+        self._known_profiles[key] = _parsed(spec, PROFILES.kind, key)
+
+    def _own_spec(self, workload: CustomObject) -> Mapping[str, Any]:
+        return without_resources(workload.spec) if self._companion else workload.spec
 
     def _node_changed(self, key: str, old: PartialObject | None, new: PartialObject | None) -> None:
         del key, old

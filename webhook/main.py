@@ -11,6 +11,7 @@ import structlog
 from vgpu.certificates import ServingPair, issue_serving_pair, server_context
 from vgpu.kube.client import KubeClient
 from vgpu.kube.resources import PROFILES, WORKLOADS
+from vgpu.operator import require_mode
 from vgpu.serving import HttpsServer, OpsServer, run_until_signal
 from vgpu.telemetry import new_registry, watch_reflectors, watch_requests
 from webhook.app import build_app
@@ -56,7 +57,7 @@ class Webhook:
         self._pair = self_made_certificate(settings)
         self._starting = True
         self._retiring = False
-        self.caches = Caches(client, settings.models())
+        self.caches = Caches(client, settings.models(), mode=settings.mode)
         metrics = WebhookMetrics(new_registry(service="webhook"))
         metrics.watch_caches(self.caches.sizes())
         watch_reflectors(metrics.registry, self.caches.reflectors)
@@ -99,6 +100,7 @@ class Webhook:
         """
         await self._client.wait_reachable(timeout=self._settings.startup_timeout)
         await self._client.require_crds(WORKLOADS, PROFILES)
+        await require_mode(self._client, self._settings.mode)
         async with asyncio.TaskGroup() as group:
             for runner in self.caches.runners():
                 group.create_task(runner)

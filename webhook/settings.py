@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
 from vgpu.gpu_peaks import GpuPeaksSettings
+from vgpu.operator import MODE_DESCRIPTION, Mode
 from vgpu.settings import Port, Seconds, WebAddress
 
 
@@ -25,6 +26,7 @@ class WebhookSettings(GpuPeaksSettings):
 
     model_config = SettingsConfigDict(env_prefix="VGPU_WEBHOOK_")
 
+    mode: Mode = Field("standalone", description=MODE_DESCRIPTION)
     host: str = Field("0.0.0.0", min_length=1, description="Address that admission reviews are served on")  # noqa: S104 - kube-apiserver comes from outside of the pod
     port: Port = Field(9443, description="Port that admission reviews are served on (HTTPS)")
     ops_port: Port = Field(8082, description="Port of /metrics, /healthz and /readyz")

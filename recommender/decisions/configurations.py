@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from recommender.decisions.companion import Asked, CompanionSpecs
 from recommender.keys import WorkloadKey, key_of
 from vgpu.api import AutoScalingConfig, ConfigurationError, WorkloadSpec, parse_spec
 from vgpu.kube.objects import CustomObject, ObjectMeta
@@ -40,9 +41,11 @@ class _Known:
     generation: int
     configuration: Configuration
     until: float
+    asked: Asked | None = None
 
-    def is_of(self, metadata: ObjectMeta) -> bool:
-        return (self.uid, self.generation) == (metadata.uid, metadata.generation)
+    def is_of(self, metadata: ObjectMeta, asked: Asked | None) -> bool:
+        same = (self.uid, self.generation) == (metadata.uid, metadata.generation)
+        return same and self.asked is asked
 
 
 class SpecCache:
@@ -83,9 +86,14 @@ class Configurations:
     """Reads configurations and keeps them until they change or a rule begins or ends.
 
     A workload whose configuration is wrong keeps its last valid one, whose rules begin and end in time.
+
+    Args:
+        beside: reads what workloads are configured to do where their spec does not say so; one of which that
+            cannot tell anything stays as it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beside: CompanionSpecs | None = None) -> None:
+        self._beside = beside
         self._known: dict[WorkloadKey, _Known] = {}
         # Of those alone that have rules: when one of them begins or ends next.
         self._transitions: dict[WorkloadKey, float] = {}
@@ -101,8 +109,10 @@ class Configurations:
         """
         key = key_of(live.metadata)
         known = self._known.get(key)
-        if known is None or not known.is_of(live.metadata) or now >= known.until:
-            known = self._read(live, known.configuration if known else None, now)
+        asked = self._beside.of(live) if self._beside is not None else None
+        asked = asked or (known.asked if known is not None else None)
+        if known is None or not known.is_of(live.metadata, asked) or now >= known.until:
+            known = self._read(live, known.configuration if known else None, asked, now)
             self._known[key] = known
             self._transitions.pop(key, None)
             if known.until < math.inf:
@@ -134,9 +144,12 @@ class Configurations:
         self._known.pop(key, None)
         self._transitions.pop(key, None)
 
-    def _read(self, live: CustomObject, before: Configuration | None, now: float) -> _Known:
-        configuration, until = self._configuration(live, before, now)
-        return _Known(live.metadata.uid, live.metadata.generation, self._one_for_all(configuration), until)
+    def _read(
+        self, live: CustomObject, before: Configuration | None, asked: Asked | None, now: float
+    ) -> _Known:
+        configuration, until = self._configuration(live, before, asked, now)
+        uid, generation = live.metadata.uid, live.metadata.generation
+        return _Known(uid, generation, self._one_for_all(configuration), until, asked)
 
     def _one_for_all(self, configuration: Configuration) -> Configuration:
         """This one, or one that others have too: without a rule it is nothing but the spec."""
@@ -146,10 +159,13 @@ class Configurations:
         return self._ruleless.setdefault(id(configuration.spec), configuration)
 
     def _configuration(
-        self, live: CustomObject, before: Configuration | None, now: float
+        self, live: CustomObject, before: Configuration | None, asked: Asked | None, now: float
     ) -> tuple[Configuration, float]:
         last = before or Configuration(None, rule_in_status(live.status))
-        spec, problems = self._valid_spec(live, last.spec)
+        if self._beside is None:
+            spec, problems = self._valid_spec(live, last.spec)
+        else:
+            spec, problems = self._asked_for(asked, last.spec)
         if spec is None:
             return Configuration(None, last.rule, problems), math.inf
         rules = spec.auto_scaling_config.rules
@@ -170,6 +186,17 @@ class Configurations:
             return self._specs.parse(live.spec), ()
         except ConfigurationError as error:
             return last, tuple(str(problem) for problem in error.problems)
+
+
+    def _asked_for(
+        self, asked: Asked | None, last: WorkloadSpec | None
+    ) -> tuple[WorkloadSpec | None, tuple[str, ...]]:
+        """What pods and profile ask for, or the last that was valid, or what of it can be used."""
+        if asked is None:
+            return last, ()
+        if asked.spec is None and last is not None:
+            return last, asked.problems
+        return self._specs.parse(asked.usable if asked.spec is None else asked.spec), asked.problems
 
 
 def _next_transition_or_never(rules: tuple[Rule, ...], now: float) -> float | None:

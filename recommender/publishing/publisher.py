@@ -11,8 +11,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from recommender.decisions.status import status_patch
 from recommender.keys import WorkloadKey, key_of
 from recommender.metrics import RecommenderMetrics
+from recommender.publishing.veils import NoVeil, Veil
 from vgpu.kube.client import KubeClient
-from vgpu.kube.errors import Conflict, KubeError, NotFound
+from vgpu.kube.errors import Conflict, Invalid, KubeError, NotFound
 from vgpu.kube.objects import CustomObject
 from vgpu.kube.resources import WORKLOADS
 
@@ -48,6 +49,7 @@ class StatusPublisher:
         metrics: counts writes.
         turn: waits until another write may be made; asked before each that follows a conflict.
         on_written: called after each write.
+        veil: what lies between the status that is wanted and the one that stands in the object.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class StatusPublisher:
         metrics: RecommenderMetrics,
         turn: Callable[[], Awaitable[None]],
         on_written: OnWritten = lambda _, __: None,
+        veil: Veil | None = None,
     ) -> None:
+        self._veil = NoVeil() if veil is None else veil
         self._client = client
         self._turn = turn
         self._on_written = on_written
@@ -67,7 +71,7 @@ class StatusPublisher:
 
     def latest(self, known: CustomObject) -> CustomObject:
         """A workload with our own last write in it, which a watch may not have brought yet."""
-        return self._written.get(key_of(known.metadata), known)
+        return self._veil.recall(self._written.get(key_of(known.metadata), known))
 
     def seen(self, key: WorkloadKey) -> None:
         """The watch has brought news of a workload: from now on what it brings counts again."""
@@ -77,6 +81,7 @@ class StatusPublisher:
         """Drop a workload that is no more."""
         self._written.pop(key, None)
         self._estimation_written.pop(key, None)
+        self._veil.forget(key)
 
     def compare(
         self, live: CustomObject, wanted: Mapping[str, Any], now: float
@@ -87,8 +92,11 @@ class StatusPublisher:
             The status, where it is in step; the merge patch that is worth a write, where it is not.
         """
         written = self._estimation_written.setdefault(key_of(live.metadata), now)
-        patch = status_patch(live.status, wanted, now=now, estimation_written=written)
-        return InStep(live.status, written) if patch is None else patch
+        stands, shown = self._veil.lift(live, wanted)
+        patch = status_patch(stands, shown, now=now, estimation_written=written)
+        if patch is None or self._veil.waits(live, now):
+            return InStep(self._veil.in_step(live, wanted), written)
+        return patch
 
     async def publish(self, live: CustomObject, compose: Compose, now: float) -> None:
         """Bring the status of a workload to what `compose` makes of it, if that is worth a write.
@@ -110,6 +118,11 @@ class StatusPublisher:
             logger.debug(
                 "workload is gone before its status was written", workload=str(key_of(live.metadata))
             )
+        except Invalid as error:
+            self._metrics.writes.labels("status", "invalid").inc()
+            if not self._veil.refused(live, now):
+                raise
+            logger.warning("status refused", workload=str(key_of(live.metadata)), error=str(error))
         except KubeError as error:
             outcome = "conflict" if isinstance(error, Conflict) else "failed"
             self._metrics.writes.labels("status", outcome).inc()
@@ -136,7 +149,8 @@ class StatusPublisher:
 
     async def _read(self, live: CustomObject) -> CustomObject:
         namespace, name = key_of(live.metadata)
-        return await self._client.get(WORKLOADS, name, namespace=namespace, type=CustomObject)
+        newest = await self._client.get(WORKLOADS, name, namespace=namespace, type=CustomObject)
+        return self._veil.recall(newest)
 
     async def _write(self, live: CustomObject, wanted: Mapping[str, Any], now: float) -> None:
         key, patch = key_of(live.metadata), self.compare(live, wanted, now)
@@ -151,4 +165,5 @@ class StatusPublisher:
             self._estimation_written[key] = now
         self._metrics.writes.labels("status", "written").inc()
         logger.info("status written", workload=str(key), fields=sorted(patch))
-        self._on_written(live, after)
+        self._veil.written(live, wanted, after.status)
+        self._on_written(live, self._veil.recall(after))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import msgspec
 import structlog
@@ -140,6 +140,30 @@ class _Asked(NamedTuple):
     @classmethod
     def of(cls, body: Mapping[str, Any], refusal: tuple[str, ...] = ()) -> Self:
         return cls(_digest(body), _digest(body["spec"].get("resources")), refusal)
+
+
+class Keeper(Protocol):
+    """Has workloads be there, as their pods ask for them."""
+
+    async def keep(self, pod: TrackedPod, live: CustomObject | None) -> tuple[str, ...]:
+        """Bring the workload of a pod in step; returns what is wrong with template or profile."""
+        ...
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Drop a workload that is no more."""
+        ...
+
+
+class OperatorsWorkloads:
+    """Beside TensorFusion's operator, which makes workloads and writes their spec: nothing is written."""
+
+    async def keep(self, pod: TrackedPod, live: CustomObject | None) -> tuple[str, ...]:
+        """Leave the workload to the operator; what is wrong is found where its configuration is read."""
+        del pod, live
+        return ()
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Nothing is remembered."""
 
 
 class WorkloadKeeper:

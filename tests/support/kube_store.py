@@ -1,7 +1,8 @@
 """The store behind the fake kube-apiserver: versions, conflicts, field ownership and a history to watch.
 
 Simpler than the real thing in these ways: lists are atomic (as in a CRD without list types), there is no
-admission, no schema and no garbage collection, and every resource type has a status subresource.
+admission and no garbage collection, objects conform to a schema only where `schemas` has one, and every
+resource type has a status subresource.
 """
 
 import copy
@@ -56,6 +57,7 @@ class KubeStore:
         self.revision = 100
         self.compacted = 0
         self.history: list[Change] = []
+        self.schemas: dict[ResourceType, Object] = {}
         self._stored: dict[tuple[ResourceType, str, str], _Stored] = {}
         self._suffixes = itertools.count()
 
@@ -197,6 +199,8 @@ class KubeStore:
             raise Refused(409, "Conflict", f"Apply failed with {len(others)} conflict(s): {text}")
 
     def _commit(self, resource: ResourceType, old: _Stored | None, new: _Stored) -> Object:
+        if resource in self.schemas:
+            new.object = conform(new.object, self.schemas[resource])
         metadata = new.object["metadata"]
         metadata["managedFields"] = [
             {"manager": name, "operation": operation, **({"subresource": sub} if sub else {})}
@@ -236,6 +240,23 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             result[key] = merge_patch(result.get(key), value)
     return result
+
+
+def conform(value: Any, schema: Object, path: str = "") -> Any:
+    """A value without what its schema does not know.
+
+    Raises:
+        Refused: a required field is missing.
+    """
+    if isinstance(value, list) and "items" in schema:
+        return [conform(item, schema["items"], f"{path}[{index}]") for index, item in enumerate(value)]
+    known = schema.get("properties")
+    if not isinstance(value, dict) or known is None:
+        return value
+    for field in schema.get("required", ()):
+        if field not in value:
+            raise Refused(422, "Invalid", f"{path}.{field}: Required value")
+    return {key: conform(part, known[key], f"{path}.{key}") for key, part in value.items() if key in known}
 
 
 def _check_version(resource: ResourceType, old: Object, body: Object) -> None:

@@ -8,23 +8,27 @@ import pytest
 from tests.support.admission import ALL, RECOMMENDED
 from tests.support.builders import cron_job, job, node, owner_reference, profile, slice_json, workload
 from tests.support.fake_kube import FakeKube
+from tests.support.operators import configured_by_annotation
 from tests.support.waiting import until
 from vgpu import annotations as keys
 from vgpu.gpu_peaks import load_models
 from vgpu.kube.errors import NotSynced
 from vgpu.kube.ownership import MANAGED_BY, MANAGER
 from vgpu.kube.resources import JOBS, NODES, PROFILES, WORKLOADS
-from vgpu.slices import Amounts, Resource
+from vgpu.operator import Mode
+from vgpu.slices import Amounts, Resource, VgpuSlice
 from webhook import configuration
 from webhook.caches import Caches
 from webhook.errors import UnknownJobError
 
 
 @asynccontextmanager
-async def following(kube: FakeKube, *, synced: bool = True) -> AsyncIterator[Caches]:
+async def following(
+    kube: FakeKube, *, synced: bool = True, mode: Mode = "standalone"
+) -> AsyncIterator[Caches]:
     """Caches that follow a cluster until the block ends."""
     async with kube.client() as client, asyncio.TaskGroup() as group:
-        caches = Caches(client, load_models())
+        caches = Caches(client, load_models(), mode=mode)
         tasks = [group.create_task(runner) for runner in caches.runners()]
         if synced:
             await caches.wait_synced(5)
@@ -205,3 +209,36 @@ async def test_without_nodes_pods_are_decided_about_and_nothing_is_capped() -> N
             assert caches.card(None, Amounts()) == Amounts()
             with pytest.raises(NotSynced, match="nodes"):
                 await caches.wait_synced(0.3)
+
+
+async def test_a_companion_reads_a_profile_with_its_annotation() -> None:
+    made = configured_by_annotation(
+        profile("gold", spec={}), "autoSetResources: {enable: true, targetResource: all}"
+    )
+    async with FakeKube() as kube:
+        kube.put(PROFILES, made)
+        async with following(kube, mode="companion") as caches:
+            gold = caches.profile("default", "gold")
+            assert gold is not None
+            assert gold.configuration.targets == frozenset(Resource)
+
+
+async def test_a_companion_says_what_is_wrong_with_the_annotation_of_a_profile() -> None:
+    async with FakeKube() as kube:
+        kube.put(PROFILES, configured_by_annotation(profile("gold", spec={}), "a: ["))
+        async with following(kube, mode="companion") as caches:
+            gold = caches.profile("default", "gold")
+            assert gold is not None
+            assert "autoscaling-config" in (gold.configuration.problem or "")
+
+
+async def test_a_companion_takes_no_baseline_from_a_workload_of_the_operator() -> None:
+    made = workload("web", resources=slice_json(tflops_limit="44"), auto_scaling_config=ALL)
+    async with FakeKube() as kube:
+        kube.put(WORKLOADS, made)
+        async with following(kube, mode="companion") as caches:
+            known = caches.workload("default", "web")
+            assert known is not None
+            assert not known.by_hand
+            assert known.own.configuration.resources == VgpuSlice()
+            assert known.own.configuration.targets == frozenset(Resource)

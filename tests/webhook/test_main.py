@@ -122,8 +122,8 @@ async def test_it_registers_only_when_its_caches_are_full() -> None:
         kube.delay("workloadprofiles", 0.2)
         async with running(settings_for(kube, registration="url")):
             await registered(kube)
-        listed = [request.path for request in kube.requests]
-        assert listed.index(PROFILES.path()) < listed.index(MUTATING_WEBHOOKS.path())
+        asked = [(request.method, request.path) for request in kube.requests]
+        assert asked.index(("GET", PROFILES.path())) < asked.index(("POST", MUTATING_WEBHOOKS.path()))
 
 
 async def test_it_can_be_registered_behind_its_service() -> None:
