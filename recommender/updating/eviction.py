@@ -51,6 +51,7 @@ class _RootStatus(msgspec.Struct, frozen=True, rename="camel"):
     observed_generation: int = 0
     replicas: int = 0
     updated_replicas: int = 0
+    available_replicas: int = 0
 
 
 class Root(msgspec.Struct, frozen=True, rename="camel"):
@@ -75,16 +76,21 @@ class Root(msgspec.Struct, frozen=True, rename="camel"):
         # A ReplicaSet has one template for all.
         return self.kind == REPLICA_SETS.kind or status.updated_replicas == self.replicas
 
-    def held(self, uid: str, *, single_allowed: bool) -> Reason | None:
-        """Why none of its pods is evicted now.
+    def held(self, member: Member, *, single_allowed: bool) -> Reason | None:
+        """Why a pod of its own is not evicted now.
 
         Args:
-            uid: what the pod's owner is known by.
+            member: the pod.
             single_allowed: whether its only pod may be evicted.
         """
-        if self.metadata.uid != uid or self.metadata.deletion_timestamp is not None or not self.at_rest:
+        metadata = self.metadata
+        if metadata.uid != member.root.uid or metadata.deletion_timestamp is not None or not self.at_rest:
             return Reason.ROLLOUT
-        return Reason.SINGLE_REPLICA if self.replicas < 2 and not single_allowed else None
+        if self.replicas < 2 and not single_allowed:
+            return Reason.SINGLE_REPLICA
+        # It may have pods that are another workload's, and counts only those that are Ready for long enough.
+        whole = not member.ready or self.status.available_replicas >= self.replicas
+        return None if whole else Reason.NOT_READY
 
 
 class Evictor:
@@ -110,7 +116,8 @@ class Evictor:
         """
         told = {"namespace": namespace, "pod": member.name}
         try:
-            held = (await self._root(namespace, member)).held(member.root.uid, single_allowed=single_allowed)
+            root = await self._root(namespace, member)
+            held = root.held(member, single_allowed=single_allowed)
             if held is not None:
                 return Result(Outcome.HELD, held)
             await self._client.evict(member.name, namespace=namespace, uid=member.uid)

@@ -189,6 +189,7 @@ class Updater:
         planned = self._planned(key)
         if planned is not None:
             self._agenda.line_up(key)
+            self._holds.settle(key)
 
     def _planned(self, key: WorkloadKey) -> tuple[Situation, Plan] | None:
         """The plan, where it evicts a pod; of all others the rest is seen to."""

@@ -52,6 +52,17 @@ async def test_all_that_is_needed_is_asked_for_once(kube: FakeKube) -> None:
     assert {"watch pods/ ", "patch tensorfusionworkloads/status ", "update leases/ vgpu-autoscaler"} <= told
 
 
+@pytest.mark.parametrize("wished", [True, False])
+async def test_evicting_pods_is_asked_for_only_where_it_is_switched_on(
+    *, kube: FakeKube, wished: bool
+) -> None:
+    asked = allow(kube)
+    async with kube.client() as client:
+        await require_permissions(client, settings(evictions=wished))
+    told = {(each["verb"], each["resource"], each["subresource"]) for each in asked}
+    assert (("create", "pods", "eviction") in told) is wished
+
+
 async def test_all_that_is_missing_is_named_with_its_namespace(kube: FakeKube) -> None:
     allow(
         kube,

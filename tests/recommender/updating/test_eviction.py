@@ -1,5 +1,6 @@
 """What becomes of an eviction, as kube-apiserver answers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from recommender.updating.eviction import Evictor, Outcome, Result, Root
 from recommender.updating.members import Member
 from recommender.updating.reasons import Reason
+from tests.recommender.updating.making import member
 from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from vgpu.kube.resources import DEPLOYMENTS, PODS
@@ -14,7 +16,7 @@ from vgpu.naming import Owner
 
 Json = dict[str, Any]
 
-REST: Json = {"observedGeneration": 9, "replicas": 3, "updatedReplicas": 3}
+REST: Json = {"observedGeneration": 9, "replicas": 3, "updatedReplicas": 3, "availableReplicas": 3}
 
 
 def put_deployment(kube: FakeKube) -> Owner:
@@ -28,30 +30,30 @@ def put_pod(kube: FakeKube, root: Owner, *, uid: str | None = None) -> Member:
     return Member(stored["name"], uid or stored["uid"], root=root, controller=root, created=0.0)
 
 
-async def evict(kube: FakeKube, member: Member) -> Result:
+async def evict(kube: FakeKube, pod: Member) -> Result:
     async with kube.client() as client:
-        return await Evictor(client).evict("default", member, single_allowed=False)
+        return await Evictor(client).evict("default", pod, single_allowed=False)
 
 
 async def test_a_pod_is_evicted() -> None:
     async with FakeKube() as kube:
-        member = put_pod(kube, put_deployment(kube))
-        assert await evict(kube, member) == Result(Outcome.EVICTED)
+        pod = put_pod(kube, put_deployment(kube))
+        assert await evict(kube, pod) == Result(Outcome.EVICTED)
         assert kube.objects(PODS) == []
 
 
 async def test_another_pod_of_the_name_is_not() -> None:
     async with FakeKube() as kube:
-        member = put_pod(kube, put_deployment(kube), uid="the-one-before")
-        assert await evict(kube, member) == Result(Outcome.GONE)
+        pod = put_pod(kube, put_deployment(kube), uid="the-one-before")
+        assert await evict(kube, pod) == Result(Outcome.GONE)
         assert len(kube.objects(PODS)) == 1
 
 
 async def test_a_pod_that_is_gone_is_no_trouble() -> None:
     async with FakeKube() as kube:
-        member = put_pod(kube, put_deployment(kube))
-        kube.delete(PODS, "default", member.name)
-        assert await evict(kube, member) == Result(Outcome.GONE)
+        pod = put_pod(kube, put_deployment(kube))
+        kube.delete(PODS, "default", pod.name)
+        assert await evict(kube, pod) == Result(Outcome.GONE)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +68,13 @@ async def test_what_kube_apiserver_refuses_is_asked_once(
     code: int, retry_after: int | None, expected: Result
 ) -> None:
     async with FakeKube() as kube:
-        member = put_pod(kube, put_deployment(kube))
+        pod = put_pod(kube, put_deployment(kube))
         kube.fail("/eviction$", code=code, times=5, retry_after=retry_after)
-        assert await evict(kube, member) == expected
+        assert await evict(kube, pod) == expected
         assert len([each for each in kube.requests if each.path.endswith("/eviction")]) == 1
+
+
+MINE = member(root=Owner("apps/v1", "Deployment", "web", "mine"))
 
 
 def root(kind: str = "Deployment", *, replicas: int = 3, generation: int = 9, **status: int) -> Root:
@@ -84,7 +89,7 @@ def root(kind: str = "Deployment", *, replicas: int = 3, generation: int = 9, **
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "ReplicaSet"])
 def test_a_root_at_rest_holds_nothing_back(kind: str) -> None:
-    assert root(kind).held("mine", single_allowed=False) is None
+    assert root(kind).held(MINE, single_allowed=False) is None
 
 
 @pytest.mark.parametrize(
@@ -100,18 +105,22 @@ def test_a_root_at_rest_holds_nothing_back(kind: str) -> None:
     ids=repr,
 )
 def test_one_that_has_something_to_do_does(busy: Root) -> None:
-    assert busy.held("mine", single_allowed=True) is Reason.ROLLOUT
+    assert busy.held(MINE, single_allowed=True) is Reason.ROLLOUT
 
 
 def test_another_root_of_the_same_name_does() -> None:
-    assert root().held("the-one-before", single_allowed=True) is Reason.ROLLOUT
+    theirs = member(root=Owner("apps/v1", "Deployment", "web", "the-one-before"))
+    assert root().held(theirs, single_allowed=True) is Reason.ROLLOUT
+
+
+def test_where_not_all_pods_are_available_only_one_that_is_not_ready_goes() -> None:
+    busy = root(availableReplicas=2)
+    assert busy.held(MINE, single_allowed=False) is Reason.NOT_READY
+    assert busy.held(replace(MINE, ready=False), single_allowed=False) is None
 
 
 def test_of_one_that_wants_a_single_pod_this_stays() -> None:
-    alone = root(replicas=1, updatedReplicas=1)
-    single = builders.struct(
-        {"kind": "ReplicaSet", "metadata": {"uid": "u"}, "status": {"replicas": 1}}, Root
-    )
-    assert alone.held("mine", single_allowed=True) is Reason.ROLLOUT
-    assert single.held("u", single_allowed=False) is Reason.SINGLE_REPLICA
-    assert single.held("u", single_allowed=True) is None
+    status = {"replicas": 1, "availableReplicas": 1}
+    alone = builders.struct({"kind": "ReplicaSet", "metadata": {"uid": "mine"}, "status": status}, Root)
+    assert alone.held(MINE, single_allowed=False) is Reason.SINGLE_REPLICA
+    assert alone.held(MINE, single_allowed=True) is None

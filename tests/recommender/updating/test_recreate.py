@@ -36,6 +36,7 @@ def at_rest(rig: Rig, name: str = "web", *, replicas: int, updated: int | None =
         "observedGeneration": 100,
         "replicas": replicas,
         "updatedReplicas": replicas if updated is None else updated,
+        "availableReplicas": replicas,
     }
     rig.kube.put(DEPLOYMENTS, {**live, "spec": {**live["spec"], "replicas": replicas}, "status": status})
 
