@@ -6,8 +6,7 @@ import pytest
 
 from devcluster.binaries import Binaries
 from devcluster.cluster import DevCluster
-from devcluster.demo import SERVICES_NAMESPACE
-from devcluster.services import EXPORTER, RECOMMENDER, WEBHOOK, Process, Services
+from devcluster.services import EXPORTER, RECOMMENDER, SERVICES_NAMESPACE, WEBHOOK, Process, Services
 from devcluster.story import NotYet, until
 from devcluster.view import View
 from tests.e2e.objects import SLICE, deployment, profile
