@@ -25,6 +25,7 @@ from recommender.publishing.reporting import Reporter
 from recommender.publishing.urgency import Due
 from recommender.saving import Saver
 from recommender.updating.updater import Updater
+from recommender.usage.hearing import Heard
 from vgpu.api import AutoSetResources
 from vgpu.kube.objects import CustomObject
 
@@ -129,8 +130,9 @@ class Engine:
         now = self._clock()
         self._bring_up_what_is_due(now)
         workloads = await self._observe()
+        heard = self._feeder.heard  # before the samples that go with it are looked at
         estimated = await self._estimate(workloads, now)
-        verdicts = await self._decide(estimated, now)
+        verdicts = await self._decide(estimated, heard, now)
         await self._compare(verdicts, now)
 
     def unwritten(self) -> int:
@@ -172,10 +174,11 @@ class Engine:
     async def _screen(self) -> None:
         """Put in the workloads whose last look no longer holds, by arithmetic over all of them at once."""
         with self._metrics.timed("estimate"):
+            heard = self._feeder.heard
             estimation = await self._memory.estimate()
             await _in_thread(partial(self._figures.estimated, estimation))
             self._take_news()
-            for key in await _in_thread(partial(self._attention.pick, estimation, self._clock())):
+            for key in await _in_thread(partial(self._attention.pick, estimation, self._clock(), heard)):
                 self._changes.estimate(key)
 
     async def _observe(self) -> list[CustomObject]:
@@ -206,13 +209,13 @@ class Engine:
                 configured.append((live, self._judge.configure(self._inheritance.as_heir(live), now)))
         return configured
 
-    async def _decide(self, estimated: Sequence[_Estimated], now: float) -> list[_Judged]:
+    async def _decide(self, estimated: Sequence[_Estimated], heard: Heard, now: float) -> list[_Judged]:
         with self._metrics.timed("decide"):
             verdicts: list[_Judged] = []
             async for live, configuration, evidence in with_breaks(estimated):
                 with self._failures.of_workload("decide", key_of(live.metadata)):
                     heir = self._inheritance.as_heir(live)
-                    verdicts.append((live, self._judge.decide(heir, configuration, evidence, now)))
+                    verdicts.append((live, self._judge.decide(heir, configuration, evidence, now, heard)))
         return verdicts
 
     async def _compare(self, verdicts: Sequence[_Judged], now: float) -> None:
@@ -255,7 +258,7 @@ class Engine:
         if known is None:
             return  # deleted meanwhile
         live = self._reporter.latest(known)
-        rejudge = partial(self._rejudge, entry.verdict.evidence, now=entry.now)
+        rejudge = partial(self._rejudge, entry.verdict, now=entry.now)
         with self._failures.of_workload("publish", key):
             await self._reporter.report(
                 live,
@@ -265,9 +268,11 @@ class Engine:
                 now=entry.now,
             )
 
-    def _rejudge(self, evidence: Evidence, newest: CustomObject, *, now: float) -> Verdict:
+    def _rejudge(self, former: Verdict, newest: CustomObject, *, now: float) -> Verdict:
+        """Decide once more on what a verdict rested on, which may have waited for its turn for long."""
         heir = self._inheritance.as_heir(newest)
-        return self._judge.decide(heir, self._judge.configure(heir, now), evidence, now)
+        configuration = self._judge.configure(heir, now)
+        return self._judge.decide(heir, configuration, former.evidence, now, former.heard)
 
     def _take_news(self) -> None:
         """What somebody else has written since the last look may have to be set right."""

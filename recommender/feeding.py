@@ -12,6 +12,7 @@ from recommender.histories.memory import Memory
 from recommender.keys import WorkloadKey
 from recommender.metrics import RecommenderMetrics
 from recommender.usage.backfill import Backfill
+from recommender.usage.hearing import Heard, Hearing
 from recommender.usage.reading import Usage, UsageReader
 from recommender.usage.samples import Outcome
 from vgpu.prometheus import PrometheusError
@@ -40,6 +41,7 @@ class Feeder:
         known: the pods that count, some of them until all of their usage has been read.
         pasts: how much of the past of new workloads is wanted.
         metrics: counts samples and errors.
+        hearing: follows when the source answers; one of its own where none is given.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Feeder:
         known: KnownPods,
         pasts: Pasts,
         metrics: RecommenderMetrics,
+        hearing: Hearing | None = None,
     ) -> None:
         self._reader = reader
         self._backfill = backfill
@@ -58,12 +61,18 @@ class Feeder:
         self._known = known
         self._pasts = pasts
         self._metrics = metrics
+        self._hearing = Hearing(0.0) if hearing is None else hearing
         self._forgotten: set[WorkloadKey] = set()
         self.problem: str | None = "the metric source has not been asked yet"
         for outcome in Outcome:
             metrics.samples.labels(outcome.value)
         for chunk in ("read", "failed", "given_up"):
             metrics.backfill_chunks.labels(chunk)
+
+    @property
+    def heard(self) -> Heard:
+        """What the metric source has answered, of which the samples have all been taken in."""
+        return self._hearing.heard
 
     @property
     def pending(self) -> int:
@@ -116,9 +125,10 @@ class Feeder:
                 self._count(usage, await self._memory.feed(usage, partial(self._begin, usage)))
                 self._metrics.source_cursor.set(usage.until)
         except PrometheusError as error:
-            self._failed(error)
+            self._failed(error, now)
             return
         self.problem = None
+        self._hearing.answered(now)
         self._metrics.source_last_success.set(now)
 
     async def _forget_what_is_read(self) -> None:
@@ -148,7 +158,8 @@ class Feeder:
         self._metrics.unfed_samples.labels("too_old").inc(fed.too_old)
         self._metrics.unfed_samples.labels("gone").inc(fed.gone)
 
-    def _failed(self, error: PrometheusError) -> None:
+    def _failed(self, error: PrometheusError, now: float) -> None:
+        self._hearing.failed(now)
         self._metrics.source_errors.labels(type(error).__name__).inc()
         self.problem = f"the metric source fails: {error}"
         logger.warning("usage cannot be read", error=str(error), cursor=self._reader.cursor)

@@ -13,6 +13,10 @@ from vgpu.settings import FilePath, Port, Seconds
 _MOST_HALF_LIVES: Final = 40
 """Half-lives in a peak window at most: with 50, one at its window's end makes all other weights fade."""
 
+# As long as Prometheus goes by a sample of its own; and a scrape or two may always be missed.
+_LEAST_PATIENCE: Final = 300.0
+_PATIENT_STEPS: Final = 3
+
 
 def require_fading_slower_than_windows(half_life: float, peak_window: float) -> None:
     """Refuse histograms that forget faster than their windows come to an end.
@@ -46,6 +50,12 @@ class RecommenderSettings(MetricSourceSettings):
         None, ge=0.1, description="Grid of the samples read from Prometheus; none: the interval"
     )
     settle: Seconds = Field(5, description="How long after its time a sample is waited for")
+    usage_patience: Seconds | None = Field(
+        None,
+        gt=0,
+        description="After how long without a sample, or an answer, MetricsAvailable turns False; "
+        "none: three intervals, 5 minutes at least",
+    )
     half_life: Seconds = Field(86_400, gt=0, description="Time in which a sample loses half of its weight")
     peak_window: Seconds = Field(
         86_400, gt=0, description="Time in which a pod's VRAM counts by its peak only"
@@ -143,6 +153,12 @@ class RecommenderSettings(MetricSourceSettings):
         if not self.lease_retry < self.lease_renew_deadline < self.lease_duration:
             raise ValueError("lease_retry, lease_renew_deadline and lease_duration must rise in this order")
         require_fading_slower_than_windows(self.half_life, self.peak_window)
+        slowest = self.interval + self.step + self.settle
+        if self.patience < slowest:
+            raise ValueError(
+                f"usage_patience {self.patience:g} s is too short: a sample may be {slowest:g} s old"
+                " when it is read (interval, usage_step and settle)"
+            )
         if self.checkpoint_store == "directory" and self.checkpoint_directory is None:
             raise ValueError("checkpoint_store directory needs checkpoint_directory")
         return self
@@ -151,3 +167,10 @@ class RecommenderSettings(MetricSourceSettings):
     def step(self) -> float:
         """Seconds between two samples of a series."""
         return self.usage_step or self.interval
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a sample of a workload, or without an answer of the source, that mean nothing."""
+        if self.usage_patience is not None:
+            return self.usage_patience
+        return max(_LEAST_PATIENCE, _PATIENT_STEPS * max(self.interval, self.step) + self.settle)

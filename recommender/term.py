@@ -36,6 +36,7 @@ from recommender.surroundings import Surroundings
 from recommender.updating.eviction import Evictor
 from recommender.updating.updater import Rules, Updater
 from recommender.usage.backfill import Backfill
+from recommender.usage.hearing import Hearing
 from recommender.usage.reading import BulkReader, UsageReader
 from vgpu.kube.client import KubeClient
 
@@ -181,6 +182,7 @@ class Term:
             cap=self._around.cluster.cap,
             newest_pod=lambda key: newest(pods.of(key)),
             advisor=self.scalers.book,
+            runs=lambda key: any(pod.running for pod in pods.of(key)),
         )
 
     def _new_scalers(self) -> Scalers:
@@ -259,6 +261,7 @@ class Term:
             known=around.known,
             pasts=self._new_pasts() if settings.backfill else no_past,
             metrics=around.metrics,
+            hearing=Hearing(settings.patience),
         )
 
     def _new_pasts(self) -> Pasts:

@@ -6,7 +6,8 @@ it would change nothing can be told beforehand, from what the last look rested o
 - what is recommended moves only when a request comes to lie on another side of its bounds, when the target
   moves while it lies outside (or while a cron rule is active, whose word is compared with the target), when
   there are samples enough, or when VRAM begins or ceases to be left alone;
-- the estimation in the status is written when a value is more than a tenth off, or differs after an hour.
+- the estimation in the status is written when a value is more than a tenth off, or differs after an hour;
+- usage comes in that did not, or has not come in for longer than the patience.
 
 Everything else that a look depends on, like spec, status, pods, cards and cron rules, `unsettle` tells of.
 The screen errs on one side only: it may name a workload for which there is nothing to do.
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.bank.buckets import FloatArray
+from recommender.decisions.availability import has_turned
 from recommender.decisions.conditions import Status
 from recommender.decisions.looks import LOOK, Looks, look_at
 from recommender.decisions.status import ESTIMATION_AGE, ESTIMATION_MOVE
@@ -26,6 +28,7 @@ from recommender.decisions.verdicts import Verdict
 from recommender.histories.estimation import Estimation
 from recommender.histories.estimators import BoolArray
 from recommender.keys import WorkloadKey
+from recommender.usage.hearing import NOTHING_HEARD, Heard
 from vgpu.slices import Resource
 
 # A little less than what is written, so that rounding hides no move.
@@ -47,7 +50,9 @@ class Attention:
         """How many workloads are known."""
         return len(self._slots)
 
-    def pick(self, estimation: Estimation, now: float) -> tuple[WorkloadKey, ...]:
+    def pick(
+        self, estimation: Estimation, now: float, heard: Heard = NOTHING_HEARD
+    ) -> tuple[WorkloadKey, ...]:
         """The workloads that need a look: those that are not settled, and those that usage has news of.
 
         For 100,000 workloads this takes longer than the event loop may stand still, and is made for a thread:
@@ -56,16 +61,17 @@ class Attention:
         Args:
             estimation: of all workloads that have samples; of those that are known besides there are none.
             now: seconds since the epoch.
+            heard: what the metric source had answered before the estimation was made.
         """
         keys, looks = estimation.keys, self._looks
         slots = np.fromiter(map(self._slots.get, keys, repeat(_NONE)), dtype=np.intp, count=len(keys))
         slots[slots >= len(looks)] = _NONE  # noted after we had taken what there was
         seen = slots != _NONE
         quiet = np.zeros(len(looks), dtype=np.bool_)
-        quiet[slots[seen]] = ~_has_news(looks[slots], estimation, now)[seen]
+        quiet[slots[seen]] = ~_has_news(looks[slots], estimation, now, heard)[seen]
         silent = looks["known"].copy()
         silent[slots[seen]] = False
-        quiet[silent] = ~_has_lost_samples(looks[silent])
+        quiet[silent] = ~_has_news_without_samples(looks[silent], now, heard)
         picked = looks["known"] & ~(quiet & looks["settled"])
         never = (keys[index] for index in np.flatnonzero(~seen).tolist())
         return (*never, *(self._keys[slot] for slot in np.flatnonzero(picked).tolist()))
@@ -121,7 +127,7 @@ class Attention:
         return len(self._keys) - 1
 
 
-def _has_news(looks: Looks, estimation: Estimation, now: float) -> BoolArray:
+def _has_news(looks: Looks, estimation: Estimation, now: float, heard: Heard) -> BoolArray:
     """Whether a look now may bring something else than the last one, shape (n,)."""
     news = _waiting(looks, estimation, now) != looks["waiting"]
     news |= estimation.preallocated != looks["preallocated"]
@@ -136,13 +142,15 @@ def _has_news(looks: Looks, estimation: Estimation, now: float) -> BoolArray:
             last, amounts, estimation.confidence, overdue
         )
         news |= last["relevant"] & np.where(empty, ~last["empty"], last["empty"] | moved)
-    return np.asarray(news & ~looks["blind"])
+    turned = has_turned(looks["usage"], estimation.touched, looks["began"], heard, now)
+    return np.asarray((news & ~looks["blind"]) | turned)
 
 
-def _has_lost_samples(looks: Looks) -> BoolArray:
-    """Whether workloads without samples had some at the last look, shape (n,)."""
+def _has_news_without_samples(looks: Looks, now: float, heard: Heard) -> BoolArray:
+    """Whether workloads without samples had some at the last look, or have had none for long, shape (n,)."""
     had = looks["preallocated"] | (looks["waiting"] != 1)
-    return np.asarray(had & ~looks["blind"])
+    never = np.full(len(looks), -np.inf)
+    return np.asarray((had & ~looks["blind"]) | has_turned(looks["usage"], never, looks["began"], heard, now))
 
 
 def _waiting(looks: Looks, estimation: Estimation, now: float) -> npt.NDArray[np.int64]:

@@ -14,12 +14,15 @@ Status = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition, without the time: that follows from what was there before."""
+    """One condition, without the time: that follows from what was there before.
+
+    Its status is None where nobody can know: `Unknown`.
+    """
 
     type: str
     reason: str
     message: str
-    status: bool
+    status: bool | None
 
     def to_json(self, transition: str) -> dict[str, str]:
         """The condition as documented, with the time at which its status changed."""
@@ -27,9 +30,14 @@ class Condition:
             "lastTransitionTime": transition,
             "message": self.message[:_MAX_MESSAGE],
             "reason": self.reason,
-            "status": "True" if self.status else "False",
+            "status": self.word(self.status),
             "type": self.type,
         }
+
+    @staticmethod
+    def word(status: bool | None) -> str:  # noqa: FBT001  one of three values, not a switch
+        """How a status is written."""
+        return "Unknown" if status is None else str(status)
 
 
 def find_condition(status: Status, type_: str) -> Mapping[str, Any] | None:
@@ -51,7 +59,7 @@ def merge_conditions(
     merged = {item.get("type"): item for item in existing}
     for update in updates:
         old = merged.get(update.type)
-        status = "True" if update.status else "False"
+        status = update.word(update.status)
         stays = old is not None and old.get("status") == status and old.get("lastTransitionTime")
         changed = update.to_json(stays or to_timestamp(now))
         merged[update.type] = {**(old or {}), **changed}

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from recommender.decisions.availability import Availability
 from recommender.decisions.conditions import Status
 from recommender.decisions.recommendation import Decision
 from recommender.decisions.verdicts import Verdict
@@ -38,6 +39,8 @@ LOOK: Final = np.dtype(
         ("waiting", "i1"),  # for what: 0 nothing, 1 more samples, 2 an older first sample
         ("min_samples", "i8"),
         ("delay", "f8"),  # initialDelayPeriod, seconds
+        ("usage", "i1"),  # whether usage came in, an Availability
+        ("began", "f8"),  # since when a pod ran, infinite where none did
         ("estimation_written", "f8"),  # when, in seconds since the epoch
         *((resource.value, _PART) for resource in Resource),
     ]
@@ -65,7 +68,8 @@ def look_at(verdict: Verdict, status: Status, estimation_written: float) -> tupl
     """
     decision, spec = verdict.decision, verdict.configuration.spec
     if decision is None or spec is None:
-        return (True, True, True, False, 0, 0, 0.0, 0.0, *((False, *_NOTHING) for _ in Resource))
+        nothing = ((False, *_NOTHING) for _ in Resource)
+        return (True, True, True, False, 0, 0, 0.0, *_usage(verdict), 0.0, *nothing)
     parts = [_part(resource, verdict, decision, status) for resource in Resource]
     if decision.changed or None in parts or not _in_step(status, verdict, decision):
         return None
@@ -78,9 +82,15 @@ def look_at(verdict: Verdict, status: Status, estimation_written: float) -> tupl
         _waiting(verdict, config),
         min(config.min_samples, _MOST_SAMPLES),
         config.initial_delay_period,
+        *_usage(verdict),
         estimation_written,
         *parts,
     )
+
+
+def _usage(verdict: Verdict) -> tuple[int, float]:
+    found = verdict.usage
+    return (Availability.UNTOLD, -math.inf) if found is None else (found.availability, found.began)
 
 
 def _waiting(verdict: Verdict, config: AutoSetResources) -> int:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from recommender.decisions.advising import EXTERNAL_SCALER, SOURCE, scaler_condition
+from recommender.decisions.availability import availability_condition
 from recommender.decisions.conditions import Condition, Status, find_condition, merge_conditions
 from recommender.decisions.configurations import rule_to_json
 from recommender.decisions.recommendation import Decision
@@ -59,6 +60,7 @@ def wanted_status(
     updates = [
         *_provided(live.status, verdict),
         *_preallocated(live.status, verdict),
+        *availability_condition(live.status, verdict.usage),
         *(scaler_condition(live.status, verdict.consultation) if verdict.decision is not None else ()),
         *conditions,
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from recommender.cluster.pods import TrackedPod
 from recommender.decisions.advising import NOT_ASKED, Advisor, Consultation, NoAdvisor, without
+from recommender.decisions.availability import Beginnings, UsageFound, find_usage
 from recommender.decisions.conditions import find_condition
 from recommender.decisions.configurations import Configuration, Configurations, rule_in_status
 from recommender.decisions.external import with_advice
@@ -14,6 +15,7 @@ from recommender.decisions.standing import Published
 from recommender.histories.estimation import NO_EVIDENCE, Estimates, Evidence
 from recommender.histories.preallocation import VRAM_LEFT_ALONE, Ruling, rule_on
 from recommender.keys import WorkloadKey, key_of
+from recommender.usage.hearing import NOTHING_HEARD, Heard
 from vgpu.api import AutoSetResources
 from vgpu.kube.objects import CustomObject
 from vgpu.quantities import QuantityError
@@ -35,6 +37,7 @@ class Verdict:
         waiting: why usage has no say yet; None when it has.
         evidence: what its samples say, whatever became of that.
         consultation: how things stand with its external scaler.
+        usage: whether usage of it comes in; None where nobody knows of its pods.
     """
 
     configuration: Configuration
@@ -45,6 +48,12 @@ class Verdict:
     waiting: str | None = None
     evidence: Evidence = NO_EVIDENCE
     consultation: Consultation = NOT_ASKED
+    usage: UsageFound | None = None
+
+    @property
+    def heard(self) -> Heard:
+        """What the metric source had answered."""
+        return NOTHING_HEARD if self.usage is None else self.usage.heard
 
 
 class Judge:
@@ -55,6 +64,7 @@ class Judge:
         cap: what a card gives, by the workload's `gpuModel` and what its own slice requests.
         newest_pod: the live pod of a workload that was made last, whose annotations count.
         advisor: knows what external scalers say.
+        runs: whether a pod of a workload runs; None where nobody knows.
     """
 
     def __init__(
@@ -64,18 +74,26 @@ class Judge:
         cap: Callable[[str | None, Amounts], Amounts],
         newest_pod: Callable[[WorkloadKey], TrackedPod | None],
         advisor: Advisor | None = None,
+        runs: Callable[[WorkloadKey], bool] | None = None,
     ) -> None:
         self._configurations = configurations
         self._cap = cap
         self._newest_pod = newest_pod
         self._advisor = NoAdvisor() if advisor is None else advisor
+        self._runs = runs
+        self._beginnings = Beginnings()
 
     def configure(self, live: CustomObject, now: float) -> Configuration:
         """What a workload is configured to do now."""
         return self._configurations.read(live, now)
 
     def decide(
-        self, live: CustomObject, configuration: Configuration, evidence: Evidence, now: float
+        self,
+        live: CustomObject,
+        configuration: Configuration,
+        evidence: Evidence,
+        now: float,
+        heard: Heard = NOTHING_HEARD,
     ) -> Verdict:
         """Decide about one workload.
 
@@ -84,11 +102,20 @@ class Judge:
             configuration: its configuration now.
             evidence: what its samples say.
             now: seconds since the epoch.
+            heard: what the metric source had answered when the samples were looked at.
         """
+        usage = self._usage(live, evidence, heard, now)
         published = read_published(live.status)
         spec = configuration.spec
         if spec is None:
-            return Verdict(configuration, evidence.estimates, None, published.recommendation)
+            return Verdict(
+                configuration=configuration,
+                estimates=evidence.estimates,
+                decision=None,
+                recommendation=published.recommendation,
+                evidence=evidence,
+                usage=usage,
+            )
         config = spec.auto_scaling_config.auto_set_resources
         waiting = waiting_for(config, samples=evidence.samples, first_sample=evidence.first, now=now)
         consultation = self._advisor.consult(live, spec, now)
@@ -109,8 +136,24 @@ class Judge:
             advice=consultation.advice,
         )
         recommendation = decision.recommendation if decision.changed else published.recommendation
-        told = with_advice(estimates, consultation.advice)
-        return Verdict(configuration, told, decision, recommendation, ruling, waiting, evidence, consultation)
+        return Verdict(
+            configuration=configuration,
+            estimates=with_advice(estimates, consultation.advice),
+            decision=decision,
+            recommendation=recommendation,
+            preallocation=ruling,
+            waiting=waiting,
+            evidence=evidence,
+            consultation=consultation,
+            usage=usage,
+        )
+
+    def _usage(self, live: CustomObject, evidence: Evidence, heard: Heard, now: float) -> UsageFound | None:
+        if self._runs is None:
+            return None
+        key = key_of(live.metadata)
+        began = self._beginnings.look(key, heard, now, runs=self._runs(key))
+        return find_usage(live.status, touched=evidence.touched, began=began, heard=heard, now=now)
 
     def _ruling(self, live: CustomObject, evidence: Evidence) -> Ruling | None:
         pod = self._newest_pod(key_of(live.metadata))
@@ -133,6 +176,7 @@ class Judge:
         """Drop a workload that is no more."""
         self._configurations.forget(key)
         self._advisor.forget(key)
+        self._beginnings.forget(key)
 
 
 def read_published(status: Mapping[str, Any]) -> Published:

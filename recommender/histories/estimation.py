@@ -1,5 +1,6 @@
 """What the samples of many workloads say, in arrays, and what they say of one."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -27,12 +28,14 @@ class Evidence:
         samples: TFLOPS samples ever taken, of all pods.
         first: time of the first of them, in seconds since the epoch; None before it.
         shares: what its pods took of their VRAM limits, where that looks as if they took it in advance.
+        touched: time of the latest sample of either resource, minus infinity before it.
     """
 
     estimates: Estimates
     samples: int = 0
     first: float | None = None
     shares: Shares | None = None
+    touched: float = -math.inf
 
 
 NO_EVIDENCE: Final = Evidence({})
@@ -56,6 +59,7 @@ class Estimation:
         shares: peaks of VRAM under two limits, as `recommender.histories.preallocation` keeps them,
             shape (n, 4).
         preallocated: whether these tell of VRAM that is taken in advance, shape (n,).
+        touched: time of the latest sample of either resource, minus infinity before it, shape (n,).
     """
 
     keys: tuple[WorkloadKey, ...]
@@ -69,6 +73,7 @@ class Estimation:
     first: FloatArray
     shares: FloatArray
     preallocated: BoolArray
+    touched: FloatArray
 
     def __len__(self) -> int:
         """How many workloads these are."""
@@ -98,6 +103,7 @@ class Estimation:
             samples=int(self.samples[index]),
             first=None if np.isnan(first) else first,
             shares=Shares(*self.shares[index].tolist()) if self.preallocated[index] else None,
+            touched=float(self.touched[index]),
         )
 
 
@@ -117,4 +123,5 @@ def empty_estimation(keys: tuple[WorkloadKey, ...], positions: Mapping[WorkloadK
         first=np.full(count, np.nan),
         shares=shares,
         preallocated=holds(shares),
+        touched=np.full(count, -np.inf),
     )

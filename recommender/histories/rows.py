@@ -110,6 +110,7 @@ class HistoryRows:
         found.confidence[there] = columns.confidence(rows)
         found.samples[there] = columns.samples[rows]
         found.first[there] = columns.first[rows]
+        found.touched[there] = columns.touched[rows]
         found.shares[there] = self._limit_peaks.shares(rows)
         for resource, bank in self._banks.items():
             percentiles, margins = columns.percentiles[resource][rows], columns.margin[rows]

@@ -50,6 +50,8 @@ POD_EVICTED: Final = Kind("PodEvicted", "UpdatePods")
 UPDATE_HELD: Final = Kind("UpdateHeld", "UpdatePods", warning=True)
 VRAM_PREALLOCATION_FOUND: Final = Kind("VramPreallocationFound", "JudgeVram")
 VRAM_FOLLOWS_USE: Final = Kind("VramFollowsUse", "JudgeVram")
+USAGE_MISSING: Final = Kind("UsageMissing", "ReadUsage", warning=True)
+USAGE_BACK: Final = Kind("UsageBack", "ReadUsage")
 
 KINDS: Final = (
     RECOMMENDATION_CHANGED,
@@ -65,5 +67,7 @@ KINDS: Final = (
     UPDATE_HELD,
     VRAM_PREALLOCATION_FOUND,
     VRAM_FOLLOWS_USE,
+    USAGE_MISSING,
+    USAGE_BACK,
 )
 """All of them."""

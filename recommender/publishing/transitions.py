@@ -7,6 +7,7 @@ was told before.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from recommender.decisions.availability import METRICS_AVAILABLE, AvailabilityReason
 from recommender.decisions.status import (
     CONFIGURATION_VALID as CONFIGURATION,
 )
@@ -26,6 +27,8 @@ from recommender.publishing.happenings import (
     HPA_CREATED,
     HPA_DELETED,
     RECOMMENDATION_CHANGED,
+    USAGE_BACK,
+    USAGE_MISSING,
     VRAM_FOLLOWS_USE,
     VRAM_PREALLOCATION_FOUND,
     Happening,
@@ -37,6 +40,7 @@ from vgpu.slices import Amounts, Resource, VgpuSlice, format_amount
 
 Status = Mapping[str, Any]
 
+_MISSING: Final[AvailabilityReason] = "NoSamples"
 _OFF: Final[HorizontalReason] = "Disabled"
 # It could not be created, changed or deleted: whatever there was is still there.
 _FAILED: Final[HorizontalReason] = "AutoscalerFailed"
@@ -58,6 +62,7 @@ def transitions(before: Status, after: Status) -> Iterator[Happening]:
     yield from _configuration(before, after)
     yield from _horizontal(before, after)
     yield from _preallocation(before, after)
+    yield from _usage(before, after)
 
 
 def _rules(before: Status, after: Status) -> Iterator[Happening]:
@@ -131,6 +136,18 @@ def _preallocation(before: Status, after: Status) -> Iterator[Happening]:
         yield _as_told(VRAM_PREALLOCATION_FOUND, new)
     if left_alone and not leaves_alone and new:
         yield _as_told(VRAM_FOLLOWS_USE, new)
+
+
+def _usage(before: Status, after: Status) -> Iterator[Happening]:
+    """Usage of this workload alone: an outage of the metric source is not told of each."""
+    missed, misses = (
+        _condition(each, METRICS_AVAILABLE).get("reason") == _MISSING for each in (before, after)
+    )
+    new = _condition(after, METRICS_AVAILABLE)
+    if misses and not missed:
+        yield _as_told(USAGE_MISSING, new)
+    if missed and new.get("status") == "True":
+        yield _as_told(USAGE_BACK, new)
 
 
 def _as_told(kind: Kind, condition: Status) -> Happening:

@@ -56,4 +56,5 @@ def _estimation() -> Estimation:
         first=np.zeros(len(keys)),
         shares=np.full((len(keys), 4), np.nan),
         preallocated=np.zeros(len(keys), np.bool_),
+        touched=np.zeros(len(keys)),
     )

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from recommender.decisions import advising, recommendation, status
+from recommender.decisions import advising, availability, recommendation, status
 from recommender.histories import preallocation
 from recommender.publishing import horizontal
 from vgpu import annotations
@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, type[Model]] = {
 REASONS = {
     status.RECOMMENDATION_PROVIDED: recommendation.Reason,
     status.CONFIGURATION_VALID: status.ConfigurationReason,
+    availability.METRICS_AVAILABLE: availability.AvailabilityReason,
     status.HORIZONTAL_SCALING: horizontal.HorizontalReason,
     advising.EXTERNAL_SCALER_AVAILABLE: advising.ScalerReason,
     preallocation.VRAM_LEFT_ALONE: preallocation.Reason,

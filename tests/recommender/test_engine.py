@@ -86,7 +86,14 @@ async def test_usage_becomes_a_recommendation_with_the_documented_condition() ->
                 "reason": "OutOfEstimatedBound",
                 "status": "True",
                 "type": "RecommendationProvided",
-            }
+            },
+            {
+                "lastTransitionTime": "2026-01-01T10:31:00Z",
+                "message": "Usage of its pods comes in",
+                "reason": "UsageSeen",
+                "status": "True",
+                "type": "MetricsAvailable",
+            },
         ]
 
 

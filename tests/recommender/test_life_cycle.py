@@ -52,9 +52,10 @@ async def applied(rig: Rig) -> None:
 
 
 def told(rig: Rig) -> Json:
-    """What a status says that must not jump."""
+    """What a status says that must not jump; whether usage comes in, only usage can say anew."""
     status = rig.status()
     conditions = {each["type"]: each["status"] for each in status["conditions"]}
+    conditions.pop("MetricsAvailable", None)
     kept = ("recommendation", "appliedRecommendedReplicas", "estimation")
     return {key: status.get(key) for key in kept} | {"conditions": conditions}
 

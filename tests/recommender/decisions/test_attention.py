@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommender.decisions.attention import Attention
+from recommender.decisions.conditions import find_condition
 from recommender.decisions.configurations import Configurations
 from recommender.decisions.status import status_patch, wanted_status
 from recommender.decisions.verdicts import Judge, Verdict
@@ -18,6 +19,7 @@ from recommender.histories.estimation import Estimation, empty_estimation
 from recommender.histories.estimators import Estimate
 from recommender.histories.preallocation import holds
 from recommender.keys import WorkloadKey
+from recommender.usage.hearing import NOTHING_HEARD, Heard, Hearing
 from tests.support import builders
 from tests.support.examples import examples
 from tests.support.using import GIB, NOW, OTHER, WEB
@@ -40,6 +42,7 @@ class Said:
     samples: int = 100
     first: float = NOW - HOUR
     shares: tuple[float, ...] = NO_SHARES
+    touched: float = NOW
 
 
 def estimation(said: Mapping[WorkloadKey, Said]) -> Estimation:
@@ -55,6 +58,7 @@ def estimation(said: Mapping[WorkloadKey, Said]) -> Estimation:
         found.samples[index] = one.samples
         found.first[index] = one.first
         found.shares[index] = one.shares
+        found.touched[index] = one.touched
     return replace(found, preallocated=holds(found.shares))
 
 
@@ -66,21 +70,24 @@ class Cluster:
     attention: Attention = field(default_factory=Attention)
     estimation_written: float = NOW
     writes: int = 0
+    heard: Heard = NOTHING_HEARD
+    runs: bool = True
 
     def __post_init__(self) -> None:
         self.judge = Judge(
             configurations=Configurations(),
             cap=lambda *_: Amounts(tflops=300_000, vram=80 * GIB),
             newest_pod=lambda _: None,
+            runs=lambda _: self.runs,
         )
 
     def picks(self, said: Said, now: float) -> bool:
-        return WEB in self.attention.pick(estimation({WEB: said}), now)
+        return WEB in self.attention.pick(estimation({WEB: said}), now, self.heard)
 
     def judged(self, said: Said, now: float) -> tuple[Verdict, dict[str, Any] | None]:
         configuration = self.judge.configure(self.live, now)
         evidence = estimation({WEB: said}).evidence(WEB)
-        verdict = self.judge.decide(self.live, configuration, evidence, now)
+        verdict = self.judge.decide(self.live, configuration, evidence, now, self.heard)
         wanted = wanted_status(self.live, verdict, applied=0, conditions=(), now=now)
         patch = status_patch(self.live.status, wanted, now=now, estimation_written=self.estimation_written)
         return verdict, patch
@@ -278,6 +285,92 @@ def test_a_forgotten_workload_is_not_picked_and_its_place_goes_to_another_as_new
     assert len(subject.attention) == 0
     assert subject.attention.pick(empty_estimation((), {}), NOW) == ()
     assert subject.attention.pick(estimation({OTHER: INSIDE}), NOW) == (OTHER,)
+
+
+PATIENCE = 300.0
+
+
+def heard(now: float) -> Heard:
+    """The source has answered for an hour, the last time now."""
+    return Heard(
+        fresh_from=now - PATIENCE, silent_before=now - PATIENCE, failing_since=None, patience=PATIENCE
+    )
+
+
+def reason(subject: Cluster) -> str | None:
+    found = find_condition(subject.live.status, "MetricsAvailable")
+    return None if found is None else found["reason"]
+
+
+def at(subject: Cluster, now: float) -> Cluster:
+    subject.heard = heard(now)
+    return subject
+
+
+def test_usage_that_no_longer_comes_in_is_news_once() -> None:
+    subject = at(cluster(), NOW).settled(INSIDE)
+    assert reason(subject) == "UsageSeen"
+    assert not at(subject, NOW + PATIENCE).picks(INSIDE, NOW + PATIENCE)
+    later, writes = NOW + PATIENCE + 60, subject.writes
+    assert at(subject, later).picks(INSIDE, later)
+    subject.settled(INSIDE, later)
+    assert (reason(subject), subject.writes) == ("NoSamples", writes + 1)
+    assert not at(subject, later + 600).picks(INSIDE, later + 600)
+    assert at(subject, later + 660).picks(replace(INSIDE, touched=later + 650), later + 660)
+
+
+def test_usage_that_never_came_in_is_news_though_there_is_no_estimation() -> None:
+    subject, nothing = at(cluster(), NOW), empty_estimation((), {})
+    none = Said(samples=0, first=math.nan, confidence=0, touched=-math.inf)
+    subject.heard = NOTHING_HEARD
+    subject.settled(none)
+    assert reason(subject) is None
+    assert subject.attention.pick(nothing, NOW + 60, heard(NOW + 60)) == (WEB,)
+
+
+def test_usage_of_a_workload_without_a_valid_configuration_is_news_when_it_ceases() -> None:
+    subject = at(cluster({"autoSetResources": {"minSamples": "many"}}), NOW).settled(INSIDE)
+    assert reason(subject) == "UsageSeen"
+    assert at(subject, NOW + 360).picks(INSIDE, NOW + 360)
+
+
+def test_nobody_is_looked_at_because_the_source_is_away() -> None:
+    subject = at(cluster(), NOW).settled(INSIDE)
+    subject.heard = replace(heard(NOW), failing_since=NOW)
+    later = NOW + HOUR - 1
+    assert subject.heard.is_away(later)
+    assert not subject.picks(INSIDE, later)
+    subject.attention.unsettle(WEB)
+    subject.settled(INSIDE, later)
+    assert reason(subject) == "SourceUnavailable"
+    assert not subject.picks(INSIDE, later)
+
+
+@settings(max_examples=examples(150))
+@given(st.data())
+def test_whether_usage_comes_in_is_told_right_without_looks_at_what_stays(data: st.DataObject) -> None:
+    """Over any sequence of samples, pods and outages; pods that come or go are told of besides."""
+    subject, hearing, now = cluster(), Hearing(PATIENCE), NOW
+    said = replace(INSIDE, touched=data.draw(st.sampled_from([-math.inf, NOW - HOUR, NOW])))
+    for _ in range(data.draw(st.integers(3, 20))):
+        now += data.draw(st.sampled_from([60.0, 60.0, 240.0, 360.0]))
+        if data.draw(st.sampled_from([True, True, False])):
+            hearing.answered(now)
+            if data.draw(st.booleans()):
+                said = replace(said, touched=now - 5)
+        else:
+            hearing.failed(now)
+        if data.draw(SOMETIMES):
+            subject.runs = not subject.runs
+            subject.attention.unsettle(WEB)
+        subject.heard = hearing.heard
+        subject.settled(said, now)
+        _, patch = subject.judged(said, now)
+        if not subject.heard.is_away(now):
+            assert patch is None
+        if reason(subject) == "NoSamples":
+            assert subject.runs or subject.heard.is_away(now)
+            assert now - said.touched > PATIENCE
 
 
 def note(subject: Cluster, key: WorkloadKey) -> None:

@@ -40,6 +40,7 @@ def estimated(*keys: WorkloadKey, amounts: Mapping[Resource, tuple[int, int, int
         first=np.zeros(count),
         shares=np.full((count, 4), np.nan),
         preallocated=np.zeros(count, np.bool_),
+        touched=np.zeros(count),
     )
 
 

@@ -187,6 +187,39 @@ def test_vram_that_is_taken_in_advance_is_told_when_it_is_found_out_and_when_it_
 
 # All of it
 
+# Usage
+
+
+def usage(reason: str, *, status: str = "False") -> Json:
+    return conditions(
+        {"type": "MetricsAvailable", "status": status, "reason": reason, "message": reason.lower()}
+    )
+
+
+SEEN = usage("UsageSeen", status="True")
+
+
+def test_usage_that_is_missing_is_told_and_that_it_is_back() -> None:
+    assert told(SEEN, usage("NoSamples")) == [("UsageMissing", "nosamples")]
+    assert told({}, usage("NoSamples")) == [("UsageMissing", "nosamples")]
+    assert told(usage("NoSamples"), SEEN) == [("UsageBack", "usageseen")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, SEEN),
+        (SEEN, usage("SourceUnavailable")),
+        (usage("SourceUnavailable"), SEEN),
+        (usage("NoSamples"), usage("NoPods", status="Unknown")),
+        (usage("NoSamples"), usage("NoSamples")),
+    ],
+    ids=["first", "source away", "source back", "pods gone", "still missing"],
+)
+def test_an_outage_of_the_source_and_pods_that_go_are_not_told_of_usage(before: Json, after: Json) -> None:
+    assert told(before, after) == []
+
+
 TYPES = ["RecommendationProvided", "ConfigurationValid", "HorizontalScaling", "VramPreallocated", "Another"]
 statuses = st.fixed_dictionaries(
     {},

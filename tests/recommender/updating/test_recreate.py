@@ -113,7 +113,7 @@ async def test_pods_are_made_anew_one_by_one_until_all_carry_the_recommendation(
         await rig.settle()
         await recommend(rig, BIGGER)
         for number in range(3):
-            await work(rig, minutes=3)
+            await work(rig, minutes=4)
             assert len(pods(rig)) == 2
             replace(rig, f"new{number}")
         await work(rig, minutes=5)
