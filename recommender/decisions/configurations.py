@@ -187,7 +187,6 @@ class Configurations:
         except ConfigurationError as error:
             return last, tuple(str(problem) for problem in error.problems)
 
-
     def _asked_for(
         self, asked: Asked | None, last: WorkloadSpec | None
     ) -> tuple[WorkloadSpec | None, tuple[str, ...]]:
