@@ -15,6 +15,7 @@ from recommender.checkpoints.opening import open_keeper
 from recommender.checkpoints.snapshot import Snapshot
 from recommender.cluster.gated import GatedMeta, GatedPod
 from recommender.cluster.pods import TrackedPod
+from recommender.decisions.availability import METRICS_AVAILABLE
 from recommender.decisions.conditions import Condition
 from recommender.decisions.status import RECOMMENDATION_PROVIDED
 from recommender.histories.estimation import Estimation
@@ -49,6 +50,9 @@ _CREATED: Final = to_epoch(builders.STARTED)
 _MESSAGE: Final = (
     "TFLOPS scaled down due to (10) above upper bound (6), "
     "VRAM scaled down due to (8Gi) above upper bound (4Gi)"
+)
+_SEEN: Final = Condition(METRICS_AVAILABLE, "UsageSeen", "Usage of its pods comes in", status=True).to_json(
+    to_timestamp(START)
 )
 
 Json = dict[str, Any]
@@ -145,7 +149,10 @@ def _workload(member: Member, estimation: Estimation, index: int) -> Json:
     spec = desired_spec(pod, None, exists=False).spec or {}
     body = owned_object(WORKLOADS, member.key, root=pod.root, spec=spec)
     body["metadata"] |= {"uid": member.uid(WORKLOADS), "generation": 1}
-    return body if member.group == "young" else {**body, "status": _status(estimation, index)}
+    return {
+        **body,
+        "status": {"conditions": [_SEEN]} if member.group == "young" else _status(estimation, index),
+    }
 
 
 def _status(estimation: Estimation, index: int) -> Json:
@@ -157,7 +164,7 @@ def _status(estimation: Estimation, index: int) -> Json:
     return {
         "recommendation": VgpuSlice(requests, limits).to_json(),
         "estimation": {resource.value: _estimate(estimation, resource, index) for resource in Resource},
-        "conditions": [provided.to_json(to_timestamp(START))],
+        "conditions": [provided.to_json(to_timestamp(START)), _SEEN],
         "appliedRecommendedReplicas": 0,
         "observedGeneration": 1,
     }
