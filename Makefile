@@ -35,9 +35,10 @@ test: check unit e2e ## Run check, unit with more examples, and end-to-end tests
 unit: $(STAMP) ## Run the unit tests (no cluster, under a minute)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --ignore tests/e2e --numprocesses auto $(PYTEST_ARGS)
 
+# They wait more than they work: two files at a time, each with control planes of its own.
 e2e: $(STAMP) ## Run the end-to-end tests on a real control plane
 	$(BIN)/vgpu-autoscaler cluster --build-only
-	$(BIN)/pytest -m e2e $(PYTEST_ARGS)
+	$(BIN)/pytest tests/e2e --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 bench: $(STAMP) ## Measure speed and memory beside their goals (ARGS: --only NAME, --json FILE)
 	$(BIN)/python -m tests.bench $(ARGS)

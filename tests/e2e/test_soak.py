@@ -82,7 +82,7 @@ async def test_two_thousand_workloads_turn_with_their_rule_in_time_at_the_pace_t
         # At even minutes it begins, at odd ones it ends.
         await crowd.create(rule("*/2 * * * *", "1-59/2 * * * *"))
         await crowd.all_have_a_status(timeout=240)
-        await at_rest(scene, timeout=120)
+        await at_rest(scene, timeout=300)
 
         turns, memory = [], [memory_of(scene)]
         first = math.ceil(time.time() / MINUTE) * MINUTE
