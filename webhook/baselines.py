@@ -55,7 +55,8 @@ def read_baseline(pod: Pod, dialect: Dialect, *, profile: VgpuSlice) -> Baseline
     annotations = pod.metadata.annotations or {}
     carried = dialect.read(pod)
     malformed = _malformed(carried.slice) if carried.problems else frozenset()
-    record = baseline(pod) if ORIGINAL_RESOURCES in annotations else None
+    # An empty record is none, here as in the recommender: it says nothing, and is written anew.
+    record = baseline(pod) if annotations.get(ORIGINAL_RESOURCES) else None
     problems = carried.problems
     if record is not None and record.problems:
         problems = tuple(dict.fromkeys((*problems, *record.problems)))

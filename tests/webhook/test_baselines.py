@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from tests.support.admission import (
+    ALL,
     FRIDAY_NOON,
     ORIGINAL,
     RECOMMENDED_ANNOTATIONS,
@@ -16,6 +19,7 @@ from tests.support.admission import (
 )
 from tests.support.builders import (
     Json,
+    profile,
     slice_annotations,
     slice_json,
 )
@@ -114,3 +118,19 @@ def test_a_limit_that_a_rule_added_counts_as_asked_for_on_a_copied_pod() -> None
     after = patched(copied, outcome)
     assert json.loads(after["metadata"]["annotations"][keys.ORIGINAL_RESOURCES])["limits"]["tflops"] == "99"
     assert decided(after, lookups, now=FRIDAY_NOON).operations == ()
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", '{"requests":{"tflops":"x"}}'])
+def test_a_record_that_says_nothing_is_written_anew_before_a_rule_writes_beside_it(record: str) -> None:
+    """Left as it is, the next pass would take the rule's slice for what the template asks for."""
+    rules = profile("rules", spec={"autoScalingConfig": {**ALL, "cronScalingRules": [THURSDAY]}})
+    cluster = FixedLookups(profiles=[rules])
+    subject = web()
+    subject["metadata"]["annotations"] = {keys.WORKLOAD_PROFILE: "rules", keys.ORIGINAL_RESOURCES: record}
+
+    after = patched(subject, decided(subject, cluster))
+
+    annotations = after["metadata"]["annotations"]
+    assert slice_of(annotations) == THURSDAY_ANNOTATIONS
+    assert annotations[keys.ORIGINAL_RESOURCES] == "{}"
+    assert decided(after, cluster).operations == ()
