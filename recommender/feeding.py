@@ -41,7 +41,7 @@ class Feeder:
         known: the pods that count, some of them until all of their usage has been read.
         pasts: how much of the past of new workloads is wanted.
         metrics: counts samples and errors.
-        hearing: follows when the source answers; one of its own where none is given.
+        hearing: follows when the source answers.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Feeder:
         known: KnownPods,
         pasts: Pasts,
         metrics: RecommenderMetrics,
-        hearing: Hearing | None = None,
+        hearing: Hearing,
     ) -> None:
         self._reader = reader
         self._backfill = backfill
@@ -61,7 +61,7 @@ class Feeder:
         self._known = known
         self._pasts = pasts
         self._metrics = metrics
-        self._hearing = Hearing(0.0) if hearing is None else hearing
+        self._hearing = hearing
         self._forgotten: set[WorkloadKey] = set()
         self.problem: str | None = "the metric source has not been asked yet"
         for outcome in Outcome:

@@ -94,7 +94,8 @@ def _find(told: Availability, touched: float, began: float, heard: Heard, *, awa
     if touched >= heard.fresh_from:
         return Availability.SEEN
     if idle:
-        return Availability.NO_PODS
+        # What a former leader saw may be true still: the first answer tells.
+        return told if told is Availability.SEEN and not heard.ever else Availability.NO_PODS
     if max(touched, began) < heard.silent_before:
         return Availability.NO_SAMPLES
     return Availability.AWAITED if told is Availability.NO_PODS else told
@@ -120,7 +121,8 @@ def has_turned(
     stays = np.where(last == Availability.NO_PODS, Availability.AWAITED, last)
     silent = np.maximum(touched, began) < heard.silent_before
     found = np.where(silent, Availability.NO_SAMPLES, stays)
-    found = np.where(began == np.inf, Availability.NO_PODS, found)
+    kept = (last == Availability.SEEN) & (not heard.ever)
+    found = np.where((began == np.inf) & ~kept, Availability.NO_PODS, found)
     found = np.where(touched >= heard.fresh_from, Availability.SEEN, found)
     return np.asarray(found != last)
 

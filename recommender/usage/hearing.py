@@ -23,6 +23,11 @@ class Heard:
     failing_since: float | None
     patience: float
 
+    @property
+    def ever(self) -> bool:
+        """Whether the source has answered at all in this term."""
+        return self.fresh_from != math.inf
+
     def is_away(self, now: float) -> bool:
         """Whether the source has not answered for longer than the patience."""
         return self.failing_since is not None and now - self.failing_since > self.patience

@@ -12,6 +12,7 @@ from recommender.histories.memory import Memory
 from recommender.keys import WorkloadKey
 from recommender.metrics import RecommenderMetrics
 from recommender.usage.backfill import Backfill
+from recommender.usage.hearing import Hearing
 from recommender.usage.reading import BulkReader, UsageReader
 from tests.support.usage import NOW, Pods, cards, tracked
 from tests.support.waiting import until
@@ -61,6 +62,7 @@ class Bench:
             known=self.known,
             pasts=self.pasts,
             metrics=RecommenderMetrics(self.registry),
+            hearing=Hearing(300.0),
         )
 
     def pasts(
@@ -175,3 +177,17 @@ async def test_a_clock_that_was_set_back_is_told() -> None:
         await bench.feeder.feed(NOW)
     assert [log["seconds"] for log in logs] == [HOUR]
     assert bench.metric("clock_put_right_total") == 1
+
+
+async def test_the_source_is_heard_once_all_of_its_usage_has_been_taken_in() -> None:
+    bench = Bench()
+    assert not bench.feeder.heard.ever
+    await bench.feeder.feed(NOW)
+    assert bench.feeder.heard.fresh_from == NOW - 300
+    bench.source.error = PrometheusUnreachable("gone")
+    await bench.feeder.feed(NOW + 60)
+    assert (bench.feeder.heard.fresh_from, bench.feeder.heard.failing_since) == (NOW - 300, NOW)
+    assert bench.feeder.heard.is_away(NOW + 301)
+    bench.source.error = None
+    await bench.feeder.feed(NOW + 600)
+    assert bench.feeder.heard.failing_since is None

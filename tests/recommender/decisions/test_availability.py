@@ -14,7 +14,7 @@ from recommender.decisions.availability import (
     has_turned,
 )
 from recommender.decisions.conditions import merge_conditions
-from recommender.usage.hearing import Heard
+from recommender.usage.hearing import NOTHING_HEARD, Heard
 from tests.support.using import NOW, OTHER, WEB
 
 PATIENCE = 300.0
@@ -82,6 +82,13 @@ def test_no_pod_that_runs_makes_it_unknown_once_usage_has_ceased() -> None:
     assert told(status(SILENT, touched=NOW - 900, began=IDLE)) == ("Unknown", "NoPods")
 
 
+def test_what_a_former_leader_saw_stays_until_the_source_has_answered() -> None:
+    assert status(SEEN, touched=NOW - 10, began=IDLE, heard=NOTHING_HEARD) == SEEN
+    assert status(SEEN, touched=NOW - 10, heard=NOTHING_HEARD) == SEEN
+    assert status(SILENT, touched=NOW - 400, heard=NOTHING_HEARD) == SILENT
+    assert told(status(SILENT, began=IDLE, heard=NOTHING_HEARD)) == ("Unknown", "NoPods")
+
+
 def test_a_source_that_is_away_makes_it_false_where_a_pod_runs() -> None:
     assert told(status(SEEN, touched=NOW - 3600, heard=AWAY)) == ("False", "SourceUnavailable")
     assert told(status(SEEN, touched=NOW - 3600, began=IDLE, heard=AWAY)) == ("Unknown", "NoPods")
@@ -117,14 +124,14 @@ TIMES = st.sampled_from([AGO, NOW - 4000, NOW - 3800, NOW - 301, NOW - 300, NOW 
     st.sampled_from([{}, SEEN, SILENT, NO_PODS, status(SEEN, heard=AWAY), status(NO_PODS, began=NOW)]),
     TIMES.filter(lambda time: time != IDLE),
     TIMES,
-    st.sampled_from([HEARD, BACK]),
+    st.sampled_from([NOTHING_HEARD, HEARD, BACK]),
 )
 def test_the_screen_finds_what_a_look_would_find(
     before: Status, touched: float, began: float, heard: Heard
 ) -> None:
     last = find_usage(before, touched=touched, began=began, heard=heard, now=NOW).availability
     now_there = status(before, touched=touched, began=began, heard=heard)
-    for other in (HEARD, BACK):
+    for other in (NOTHING_HEARD, HEARD, BACK):
         found = find_usage(now_there, touched=touched, began=began, heard=other, now=NOW).availability
         turned = has_turned(np.array([last], np.int8), np.array([touched]), np.array([began]), other, NOW)
         assert turned.tolist() == [found is not last]
