@@ -1,7 +1,8 @@
 """Which pods of a workload are evicted now, and why no others are. Pure: the time is an argument.
 
-What is never evicted comes first, then what has to wait. A pod that is not Ready takes no capacity with it
-and goes before all others; a Ready one goes only while all the others are.
+What is never evicted comes first, then what has to wait. A pod in trouble takes no capacity with it and goes
+before all others. One that is only not Ready yet may be loading its model, and holds the others up until it
+is: a Ready one goes only while all the others are.
 """
 
 import math
@@ -106,11 +107,12 @@ def _planned(allowed: Sequence[Member], situation: Situation, limits: Limits, no
 
 
 def _chosen(candidates: Sequence[Member], situation: Situation, limits: Limits) -> Iterator[Member]:
-    """As many as may go at a time: those that are not Ready first, then the oldest."""
+    """As many as may go at a time: those in trouble first, then the oldest."""
     room = max(1, int(limits.fraction * len(situation.members)))
     waiting = {member.uid for member in situation.members if not member.ready}
     left = Counter(member.root for member in situation.members)
-    for member in sorted(candidates, key=lambda each: (each.ready, each.created, each.name)):
+    movable = (each for each in candidates if each.ready or each.troubled)
+    for member in sorted(movable, key=lambda each: (each.ready, each.created, each.name)):
         waiting.discard(member.uid)
         last = left[member.root] == 1 and not situation.single_allowed
         if room == 0 or last or (member.ready and waiting):

@@ -5,7 +5,6 @@ to wait for: a look at a workload brings it in, and so does every change of its 
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Self
@@ -30,10 +29,13 @@ from recommender.updating.progress import after_eviction, after_refusal, settled
 from recommender.updating.reasons import WORTH_TELLING, Reason
 from recommender.updating.survey import Wanted, survey, wanted
 from vgpu.kube.objects import CustomObject, ObjectMeta
+from vgpu.naming import Owner
 from vgpu.slices import Amounts
 
 _LONGEST_WAIT: Final = 60.0
 _SHORTEST_WAIT: Final = 0.05
+# Of a request without an answer nobody knows better than that it was done.
+_WENT: Final = frozenset({Outcome.EVICTED, Outcome.UNKNOWN})
 
 PodsOf = Callable[[WorkloadKey], Iterable[TrackedPod]]
 Cap = Callable[[str | None, Amounts], Amounts]
@@ -113,7 +115,8 @@ class Updater:
         self._followed: dict[WorkloadKey, _Followed] = {}
         self._agenda = Agenda()
         self._holds = Holds(metrics)
-        self._next_turn = -math.inf
+        # A term that has just begun does not know when the last one evicted.
+        self._next_turn = monotonic() + rules.gap
         self._bell = asyncio.Event()
         for outcome in Outcome:
             metrics.evictions.labels(outcome)
@@ -224,34 +227,51 @@ class Updater:
 
     async def _evict(self, key: WorkloadKey, situation: Situation, found: Plan) -> None:
         evicted: list[Member] = []
+        looked_at: set[Owner] = set()
         for member in found.evict:
             self._next_turn = max(self._next_turn, self._monotonic()) + self._rules.gap
-            result = await self._evict_one(key, member, single_allowed=situation.single_allowed)
+            # Once for all that go at a time: the first has its controller make another already.
+            result = await self._evict_one(key, member, situation, look=member.root not in looked_at)
+            looked_at.add(member.root)
             self._metrics.evictions.labels(result.outcome).inc()
-            if result.outcome is not Outcome.EVICTED:
+            if result.outcome not in _WENT:
                 self._stop_at(key, result, member)
                 break
             evicted.append(member)
+            if result.outcome is Outcome.EVICTED:
+                self._tell_of(key, member)
         if evicted:
             self._went(key, situation, evicted)
 
-    async def _evict_one(self, key: WorkloadKey, member: Member, *, single_allowed: bool) -> Result:
+    async def _evict_one(
+        self, key: WorkloadKey, member: Member, situation: Situation, *, look: bool
+    ) -> Result:
+        present = sum(each.root == member.root for each in situation.members)
+        single = situation.single_allowed
         try:
-            return await self._evictor.evict(key.namespace, member, single_allowed=single_allowed)
+            if look and (
+                held := await self._evictor.held(
+                    key.namespace, member, present=present, single_allowed=single
+                )
+            ):
+                return held
+            return await self._evictor.evict(key.namespace, member)
         except NotLeader:
             raise
         except Exception:  # likewise
             logger.exception("pod cannot be evicted", workload=str(key), pod=member.name)
             return Result(Outcome.FAILED, Reason.FAILED)
 
+    def _tell_of(self, key: WorkloadKey, member: Member) -> None:
+        if (followed := self._followed.get(key)) is not None:
+            note = f"Pod {member.name} was evicted: a new one gets what is recommended"
+            self._tell(followed.metadata, Happening(POD_EVICTED, note), related=_pod(key, member))
+
     def _went(self, key: WorkloadKey, situation: Situation, evicted: list[Member]) -> None:
         followed = self._followed.get(key)
         if followed is None:  # deleted meanwhile
             return
         now = self._clock()
-        for member in evicted:
-            note = f"Pod {member.name} was evicted: a new one gets what is recommended"
-            self._tell(followed.metadata, Happening(POD_EVICTED, note), related=_pod(key, member))
         progress = after_eviction(followed.progress, situation, evicted, now)
         self._followed[key] = replace(followed, progress=progress, told=None)
         self._hold(key, plan(situation, progress, self._rules.limits, now))
@@ -262,7 +282,8 @@ class Updater:
         if followed is None:
             return
         now = self._clock()
-        if result.reason is None:  # gone already: the watch tells of it
+        if result.reason is None:  # gone already, or busy: the watch tells of it, or else it is seen later
+            self._agenda.put(key, now + _LONGEST_WAIT)
             return
         progress = after_refusal(followed.progress, result.reason, now, retry_after=result.retry_after)
         self._followed[key] = replace(followed, progress=progress)

@@ -28,9 +28,15 @@ def test_the_oldest_pod_goes_first() -> None:
     assert plan(situation(member(0), oldest, member(2)), NO_PROGRESS, LIMITS, NOW).evict == (oldest,)
 
 
-def test_a_pod_that_is_not_ready_goes_before_all_others() -> None:
-    down = member(2, ready=False)
+def test_a_pod_in_trouble_goes_before_all_others() -> None:
+    down = member(2, ready=False, troubled=True)
     assert plan(situation(member(0), member(1), down), NO_PROGRESS, LIMITS, NOW).evict == (down,)
+
+
+def test_a_pod_that_is_still_loading_its_model_neither_goes_nor_lets_others_go() -> None:
+    loading = member(2, ready=False)
+    found = plan(situation(member(0), member(1), loading), NO_PROGRESS, LIMITS, NOW)
+    assert (found.evict, found.held) == ((), Reason.NOT_READY)
 
 
 def test_while_another_pod_is_not_ready_none_goes() -> None:

@@ -290,7 +290,7 @@ async def test_in_the_whole_cluster_no_more_are_evicted_in_a_minute_than_may_be(
         for _ in range(5):
             await work(rig)
             left.append(len(rig.kube.objects(PODS)))
-        assert left == [8, 8, 7, 7, 6]
+        assert left == [9, 8, 8, 7, 7]  # nobody knows when the last term evicted
 
 
 async def test_an_operator_can_switch_all_evictions_off() -> None:
