@@ -19,7 +19,8 @@ _URL: Final = re.compile(
     rf"(?:(?P<host>(?i:{_LABEL}(?:\.{_LABEL})*))|\[(?P<ipv6>[0-9A-Fa-f:.]{{2,45}})\])"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
     r"(?P<path>(?:/[A-Za-z0-9._~!$&'()*+,=:@-]*)*)"
-    r"(?:\?(?P<query>[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*))?"
+    r"(?:\?(?P<query>[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*))?",
+    re.ASCII,  # else a long s is an s, wherever case does not matter
 )
 _FORM: Final = (
     "an address is like https://host:8443/path, without user, fragment, percent-encoded path, `.` or `..`, "

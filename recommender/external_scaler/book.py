@@ -135,6 +135,8 @@ class ScalerBook:
             return
         if answer.requests is not None:
             entry.advice = Advice(answer.requests, answer.reason)
+        elif now >= entry.until:  # what is right now is what usage has decided since
+            entry.advice = NO_ADVICE
         entry.until = now + FRESH_INTERVALS * entry.interval
         entry.condition = _ANSWERED
         self._done(key, entry, begun=begun, now=now)

@@ -18,11 +18,16 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 AddrInfo = tuple[int, int, int, str, Any]
 """What `socket.getaddrinfo` gives; the last is what is connected to, its first element the IP address."""
 
-# Where clouds tell machines their credentials, other than at link-local addresses.
-_METADATA: Final = frozenset(
-    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"))
+# Where clouds tell machines their credentials, other than at link-local addresses: Alibaba, Azure, Oracle,
+# Amazon (of machines and of pods), Google.
+_METADATA: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        ("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32", "fd20:ce::/64"),
+    )
 )
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+# The well-known prefix of RFC 6052 and the local one of RFC 8215.
+_NAT64: Final = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48")))
 _LOOKUPS: Final = 4
 
 
@@ -36,16 +41,18 @@ def is_local(address: IpAddress) -> bool:
         or address.is_unspecified
         or address.is_multicast
         or address.is_reserved
-        or address in _METADATA
+        or any(address in network for network in _METADATA)
         or (address.version == 4 and int(address) >> 24 == 0)  # "this network", which Linux takes for itself
     )
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """The IPv4 address that an IPv6 one leads to."""
-    if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+    translated = any(address in network for network in _NAT64)
+    if translated or (int(address) >> 32 == 0 and int(address) > 1):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+    teredo = address.teredo[1] if address.teredo is not None else None
+    return address.ipv4_mapped or address.sixtofour or teredo
 
 
 def socket_factory(*, allow_local: bool) -> Callable[[AddrInfo], socket.socket]:

@@ -17,6 +17,7 @@ from vgpu.kube.client import KubeClient
 from vgpu.kube.errors import KubeError, NotFound
 from vgpu.kube.objects import ObjectMeta
 from vgpu.kube.resources import SECRETS
+from vgpu.naming import is_object_name
 
 KEYS: Final = ("apiKey", "token", "key")
 """The keys of a Secret that may hold the token; the first that is there counts, as in TensorFusion."""
@@ -73,6 +74,8 @@ class Tokens:
                 f"a Secret is read in the workload's own namespace {namespace!r} only"
             )
         name = _Name(namespace, reference.name)
+        if not is_object_name(name.name):
+            raise SecretUnusable(f"apiKeySecretRef names {name.name!r}, which no Secret can be called")
         until, token = self._kept.get(name, (0.0, None))
         if token is None or self._clock() >= until:
             token = await self._read(name)
@@ -99,6 +102,8 @@ class Tokens:
             raise SecretUnusable(
                 f"Secret {name.namespace}/{name.name} cannot be read: {type(error).__name__}"
             ) from None
+        if (secret.metadata.namespace, secret.metadata.name) != name:
+            raise SecretUnusable(f"what was read is not the Secret {name.namespace}/{name.name}")
         if (secret.metadata.labels or {}).get(EXTERNAL_SCALER) != "true":
             raise SecretUnusable(
                 f"Secret {name.namespace}/{name.name} lacks the label {EXTERNAL_SCALER}: "

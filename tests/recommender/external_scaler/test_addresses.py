@@ -68,6 +68,8 @@ def test_what_lies_at_or_below_a_listed_address_is_allowed(url: str) -> None:
         "//scaler.example.com/vgpu",
         "https://scaler。example.com/vgpu",
         "https://ſcaler.example.com/vgpu",  # noqa: RUF001 - lower case of it is s for some
+        "httpſ://scaler.example.com/vgpu",  # noqa: RUF001 - likewise
+        "httpſ://scaler.example.com:443/vgpu",  # noqa: RUF001 - likewise
         "ftp://10.0.0.7:8080",
         "http://0x0a000007:8080",
         "http://167772167:8080",

@@ -81,6 +81,15 @@ def test_an_answer_without_recommendation_makes_the_last_one_last_longer() -> No
     assert desk.consult(NOW + 270).advice.requests == TWENTY
 
 
+def test_advice_that_was_too_old_does_not_come_back_by_an_answer_without_recommendation() -> None:
+    desk = Desk()
+    desk.consult(NOW)
+    desk.answered(NOW)
+    assert desk.consult(NOW + 1000).advice.requests != TWENTY
+    desk.answered(NOW + 1000, None)
+    assert desk.consult(NOW + 1001).advice.requests != TWENTY
+
+
 def test_only_news_are_told() -> None:
     desk = Desk()
     desk.consult(NOW)

@@ -31,6 +31,10 @@ from recommender.external_scaler.networks import is_local, socket_factory
         "::127.0.0.1",
         "64:ff9b::a9fe:a9fe",
         "2002:7f00:1::",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "64:ff9b:1::a9fe:a9fe",
+        "2001:0:a00:1::80ff:fffe",
     ],
 )
 def test_addresses_of_this_machine_its_link_and_metadata_are_local(address: str) -> None:

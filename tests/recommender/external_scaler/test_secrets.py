@@ -88,6 +88,13 @@ async def test_a_secret_of_another_namespace_is_not_read(kube: FakeKube) -> None
     assert len(kube.requests) == asked
 
 
+@pytest.mark.parametrize("name", ["..", "../../other/secrets/key", "key?x=y", "Key"])
+async def test_a_name_that_leads_elsewhere_is_not_read(kube: FakeKube, name: str) -> None:
+    put(kube, {"token": b"hush"}, namespace="other")
+    assert "no Secret can be called" in await unusable(kube, named(name))
+    assert not any("secrets" in each.path for each in kube.requests)
+
+
 @pytest.mark.parametrize(
     "token", [b"", b"two words", b"hush\r\nX-Evil: 1", b"\xff", b"h\xc3\xbcsh", b"x" * 5000]
 )
