@@ -24,7 +24,7 @@ class Observed:
         missing: those of them that are not there, or not yet.
         retired: those of the missing ones that have no pods either.
         pods_gone: UIDs of pods that are no more, and whose usage is waited for no longer.
-        left: the last status of each workload that somebody deleted.
+        left: the last status of each workload that somebody deleted while its pods run.
         deleted_hpas: HorizontalPodAutoscalers that somebody deleted.
     """
 
@@ -87,7 +87,7 @@ class Observer:
             missing=missing,
             retired=retired,
             pods_gone=frozenset(followed.gone),
-            left=batch.deleted_workloads,
+            left={key: status for key, status in batch.deleted_workloads.items() if self._pods.of(key)},
             deleted_hpas=frozenset(batch.deleted_hpas),
         )
 

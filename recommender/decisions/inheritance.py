@@ -5,12 +5,15 @@ would be taken for a reason to recommend nothing, or something else than pods ru
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from recommender.keys import WorkloadKey, key_of
 from vgpu.kube.objects import CustomObject
+
+# What a status of our own has, whether or not it recommends anything.
+_OWN: Final = frozenset({"recommendation", "observedGeneration"})
 
 
 class Inheritance:
@@ -29,7 +32,7 @@ class Inheritance:
         if not self._left:
             return live
         key = key_of(live.metadata)
-        if "recommendation" in live.status:
+        if live.status.keys() & _OWN:
             self._left.pop(key, None)
         left = self._left.get(key)
         return live if left is None else msgspec.structs.replace(live, status=left)

@@ -32,3 +32,9 @@ def test_nothing_is_left_by_a_workload_that_went_with_its_pods() -> None:
     subject.leave(WEB, LEFT)
     subject.forget(WEB)
     assert subject.as_heir(fresh) is fresh
+
+
+def test_a_successor_that_was_rightly_recommended_nothing_is_no_heir_any_more() -> None:
+    subject, own = Inheritance(), web(conditions=[], observedGeneration=1)
+    subject.leave(WEB, LEFT)
+    assert subject.as_heir(own) is own
